@@ -1,0 +1,67 @@
+//! What a server says when it is ready: where it is, what it reads, and the lines to paste to see an event arrive.
+
+use std::io::{IsTerminal as _, stderr};
+
+use anstyle::{AnsiColor, Style};
+
+use crate::server::Server;
+use crate::source::DatabaseConfig;
+
+const NAME: Style = AnsiColor::Cyan.on_default().bold();
+const DIM: Style = Style::new().dimmed();
+
+/// Prints the banner on a terminal, or logs the same as fields elsewhere.
+pub(super) fn print(server: &Server, database: &DatabaseConfig) {
+    let address = server.address();
+    let cursor = server.broadcaster().cursor();
+    let table = match &database.schema {
+        Some(schema) => format!("{schema}.events"),
+        None => "events".to_owned(),
+    };
+    if !stderr().is_terminal() {
+        tracing::info!(
+            websocket = %format_args!("ws://{address}/ws"),
+            health = %format_args!("http://{address}/healthz"),
+            stats = %format_args!("http://{address}/api/v1/ws/stats"),
+            database = %database.url,
+            table,
+            %cursor,
+            "ready"
+        );
+        return;
+    }
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "rowcast".to_owned());
+    let url = &database.url;
+    let set_url = url_for_shell(database);
+    let schema = database
+        .schema
+        .as_ref()
+        .map_or(String::new(), |schema| format!(" --schema {schema}"));
+    anstream::eprintln!(
+        "
+  {NAME}rowcast{NAME:#} {version}
+
+  WebSocket  {NAME}ws://{address}/ws{NAME:#}
+  Health     http://{address}/healthz
+  Counters   http://{address}/api/v1/ws/stats
+  Database   {url}
+  Table      {table} {DIM}(from cursor {cursor} on){DIM:#}
+
+  See events arrive:   {program} tail --url ws://{address}/ws
+  Make one arrive:     {program} emit {set_url}{schema} tasks task.created '{{\"title\": \"hello\"}}'
+",
+        version = env!("CARGO_PKG_VERSION"),
+    );
+}
+
+/// The flag that names this database. A URL with a password is not repeated: the user's own variable has to do.
+fn url_for_shell(database: &DatabaseConfig) -> String {
+    let shown = database.url.to_string();
+    if shown == database.url.expose() {
+        format!("--database-url '{shown}'")
+    } else {
+        "--database-url \"$DATABASE_URL\"".to_owned()
+    }
+}

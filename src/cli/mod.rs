@@ -1,0 +1,132 @@
+//! The command line: what `--help` shows, and where each command goes.
+
+mod banner;
+#[cfg(feature = "sqlite")]
+mod demo;
+mod emit;
+mod log;
+mod migrate;
+mod serve;
+mod tail;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::ServeArgs;
+use crate::error::Error;
+
+/// Exit code of bad usage or configuration (`EX_USAGE` of sysexits.h).
+const EXIT_USAGE: u8 = 64;
+
+/// Turns an `events` table into a realtime feed: INSERT a row, and every subscribed client has it.
+#[derive(Debug, Parser)]
+#[command(name = "rowcast", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: ServeArgs,
+
+    #[command(flatten)]
+    log: log::LogArgs,
+}
+
+const EXAMPLES: &str = "\
+Try it:
+  rowcast demo                                    a feed with events, no database needed
+  rowcast                                         serve rowcast.db on 127.0.0.1:3001
+  rowcast tail tasks                              print the events of a channel as they come
+  rowcast emit tasks task.created '{\"id\": 1}'     insert one
+Any program may insert: INSERT INTO events (channel, type, payload) VALUES ('tasks', 'task.created', '{}')
+
+Every flag can be set in the environment: --poll-interval as ROWCAST_POLL_INTERVAL.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the feed. This is what rowcast does without a command.
+    Serve(Box<ServeArgs>),
+    /// Create or update the tables.
+    Migrate(migrate::MigrateArgs),
+    /// Insert events.
+    Emit(emit::EmitArgs),
+    /// Print events as they come, as a client of a running server.
+    Tail(tail::TailArgs),
+    /// Show a feed at work: a server on a temporary database, a writer, and a client.
+    #[cfg(feature = "sqlite")]
+    Demo(demo::DemoArgs),
+    /// Print a completion script, for example `rowcast completions bash >> ~/.bashrc`.
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+}
+
+/// Runs the command line, and gives the exit code: 0 done, 1 failed, 64 bad usage or configuration.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Also how --help and --version end. Nothing can be done about a closed terminal.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    log::start(&cli.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("rowcast: failed to start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let prefix = if error.is_config() { "" } else { "failed to " };
+            anstream::eprintln!("rowcast: {prefix}{error}");
+            if error.is_config() {
+                ExitCode::from(EXIT_USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Error> {
+    match cli.command {
+        None => serve::run(cli.serve).await,
+        Some(Command::Serve(args)) => serve::run(*args).await,
+        Some(Command::Migrate(args)) => migrate::run(args).await,
+        Some(Command::Emit(args)) => emit::run(args).await,
+        Some(Command::Tail(args)) => tail::run(args).await,
+        #[cfg(feature = "sqlite")]
+        Some(Command::Demo(args)) => Box::pin(demo::run(args)).await,
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "rowcast", &mut io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_declaration_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,206 @@
+//! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
+//! the manual and `--help`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::error::Error;
+use crate::hub::HubOptions;
+use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
+use crate::tail::PollInterval;
+
+/// The database when none is named: a file in the present folder.
+const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
+
+/// Shorter intervals only burn the processor: a look takes a tenth of a millisecond.
+const POLL_INTERVAL_SHORTEST: Duration = Duration::from_millis(1);
+
+/// Longer ones are a mistake in the unit.
+const POLL_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
+
+/// Everything a server needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the events are.
+    pub database: DatabaseConfig,
+    /// What to do with the tables at start.
+    pub migrate: Migrate,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// How often to look.
+    pub poll_interval: PollInterval,
+    /// What a connection may use.
+    pub hub: HubOptions,
+}
+
+/// Which database. Shared by all commands.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseArgs {
+    /// Where the events are. Its help is spelled out below, as URLs in it are no links.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "ROWCAST_DATABASE_URL",
+        hide_env_values = true,
+        help = "Where the events are: postgres://user:password@host/database or sqlite://path/to/file.db. Also read \
+                from DATABASE_URL. [default: sqlite://rowcast.db]"
+    )]
+    pub database_url: Option<String>,
+
+    /// Postgres: keep rowcast's tables in this schema.
+    #[arg(long, value_name = "NAME", env = "ROWCAST_SCHEMA")]
+    pub schema: Option<String>,
+}
+
+/// Flags of `rowcast serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Which database.
+    #[command(flatten)]
+    pub database: DatabaseArgs,
+
+    /// What to do with the tables at start: create or update them, only check them, or take them as they are.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "ROWCAST_MIGRATE",
+        help_heading = "Database"
+    )]
+    pub migrate: Migrate,
+
+    /// Where to listen. Port 0 takes a free one.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:3001",
+        env = "ROWCAST_LISTEN"
+    )]
+    pub listen: SocketAddr,
+
+    /// Let everybody who can reach the server read every channel. Needed to listen beyond this machine, as
+    /// clients are not asked who they are.
+    #[arg(long, env = "ROWCAST_PUBLIC")]
+    pub public: bool,
+
+    /// Longest time an event can go unseen: how often to look at the table when nothing happens.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL", help_heading = "Speed")]
+    pub poll_interval: Duration,
+
+    /// How often to look while events flow.
+    #[arg(long, value_name = "DURATION", default_value = "20ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL_MIN", help_heading = "Speed")]
+    pub poll_interval_min: Duration,
+
+    /// Be woken by writers between two looks. Off spares Postgres a connection that listens, which
+    /// PgBouncer in transaction mode cannot give.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "auto",
+        env = "ROWCAST_WAKE",
+        help_heading = "Speed"
+    )]
+    pub wake: Wake,
+
+    /// Tasks that write to sockets. [default: one for every core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "ROWCAST_SHARDS", help_heading = "Speed")]
+    pub shards: Option<u16>,
+
+    /// Most subscriptions of one connection. A pattern such as `messages:*` counts as one.
+    #[arg(long, value_name = "N", default_value_t = HubOptions::default().subscriptions_max as u32, value_parser = clap::value_parser!(u32).range(1..=100_000), env = "ROWCAST_MAX_SUBSCRIPTIONS", help_heading = "Limits")]
+    pub max_subscriptions: u32,
+
+    /// Largest message a client may send, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = HubOptions::default().message_bytes_max as u32, value_parser = clap::value_parser!(u32).range(1024..=16_777_216), env = "ROWCAST_MAX_MESSAGE_BYTES", help_heading = "Limits")]
+    pub max_message_bytes: u32,
+
+    /// Most bytes that wait for a client that reads slowly. Beyond it the connection is closed with code 1013.
+    #[arg(long, value_name = "BYTES", default_value_t = HubOptions::default().outbox_bytes_max as u32, value_parser = clap::value_parser!(u32).range(65_536..), env = "ROWCAST_MAX_OUTBOX_BYTES", help_heading = "Limits")]
+    pub max_outbox_bytes: u32,
+}
+
+/// Whether writers wake the feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wake {
+    /// Where the database can.
+    Auto,
+    /// Polling only.
+    Off,
+}
+
+impl DatabaseArgs {
+    /// The database these flags mean.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is none at that URL that we can use.
+    pub fn config(&self) -> Result<DatabaseConfig, Error> {
+        let url = match &self.database_url {
+            Some(url) => DatabaseUrl::parse(url)?,
+            None => match std::env::var("DATABASE_URL") {
+                Ok(url) if !url.is_empty() => DatabaseUrl::parse(&url)?,
+                _ => DatabaseUrl::parse(DEFAULT_DATABASE_URL)?,
+            },
+        };
+        if self.schema.as_ref().is_some_and(String::is_empty) {
+            return Err(Error::Config(
+                "--schema is empty; leave it out for the connection's own".into(),
+            ));
+        }
+        Ok(DatabaseConfig {
+            url,
+            schema: self.schema.clone(),
+            wake: true,
+        })
+    }
+}
+
+impl TryFrom<ServeArgs> for Config {
+    type Error = Error;
+
+    fn try_from(args: ServeArgs) -> Result<Self, Error> {
+        let mut database = args.database.config()?;
+        database.wake = args.wake == Wake::Auto;
+        if args.poll_interval_min > args.poll_interval {
+            return Err(Error::Config(format!(
+                "--poll-interval-min {} is longer than --poll-interval {}; it is the interval while events flow, so make it shorter",
+                humantime::format_duration(args.poll_interval_min),
+                humantime::format_duration(args.poll_interval),
+            )));
+        }
+        if !args.listen.ip().is_loopback() && !args.public {
+            return Err(Error::Config(format!(
+                "--listen {} can be reached from other machines, and clients are not asked who they are; add --public if \
+                 every channel may be read by all of them, or listen on 127.0.0.1",
+                args.listen
+            )));
+        }
+        let defaults = HubOptions::default();
+        Ok(Self {
+            database,
+            migrate: args.migrate,
+            listen: args.listen,
+            poll_interval: PollInterval {
+                max: args.poll_interval,
+                min: args.poll_interval_min,
+            },
+            hub: HubOptions {
+                shards: args.shards.map_or(defaults.shards, usize::from),
+                subscriptions_max: args.max_subscriptions as usize,
+                message_bytes_max: args.max_message_bytes as usize,
+                outbox_bytes_max: args.max_outbox_bytes as usize,
+            },
+        })
+    }
+}
+
+fn poll_interval(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, for example 500ms or 2s"))?;
+    if duration < POLL_INTERVAL_SHORTEST || duration > POLL_INTERVAL_LONGEST {
+        return Err("the interval is between 1ms and 1h".into());
+    }
+    Ok(duration)
+}

@@ -1,0 +1,76 @@
+//! The one error type of the library. Its texts fit after "failed to" and tell what to do.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// What can go wrong. Database errors of a running feed do not surface here: the tail waits and tries again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A flag, variable or file is out of rule. The text names it, its value and the rule.
+    #[error("{0}")]
+    Config(String),
+    /// The database did not answer, or refused a statement.
+    #[error("{doing}: {source}")]
+    Database {
+        /// What rowcast was doing, for example "read new rows".
+        doing: &'static str,
+        /// What the driver says.
+        source: sqlx::Error,
+    },
+    /// The database is there, but not usable as it is. The text says why and what to do.
+    #[error("use the database: {0}")]
+    Unusable(String),
+    /// No progress within the time allowed. The connection is given up and opened anew.
+    #[error("{doing}: no answer within {seconds} s")]
+    Timeout {
+        /// What rowcast was doing.
+        doing: &'static str,
+        /// How long it waited.
+        seconds: u64,
+    },
+    /// The address to listen on is not to be had.
+    #[error("listen on {address}: {source}{}", hint_for_bind(source))]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Reading or writing something else failed.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What rowcast was doing.
+        doing: String,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// Whether the cause is a flag or setting, so that trying again cannot help.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Config(_))
+    }
+
+    /// For `map_err` on a driver's result.
+    pub(crate) fn database(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Database { doing, source }
+    }
+}
+
+fn hint_for_bind(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            " (another program has this port; choose one with --listen, for example --listen 127.0.0.1:3002)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need privileges; choose another with --listen)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            " (no interface of this machine has this address; use 127.0.0.1 or 0.0.0.0)"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,183 @@
+//! The way out to one socket: straight into it while it takes everything, through a queue of bounded bytes once it
+//! does not. The queue costs nothing until it is needed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::hub::{Connection, Frames, Written};
+use crate::protocol::CloseCode;
+
+/// A connection as the hub sees it.
+pub(super) struct Outbox {
+    /// Where to write without waiting; other streams have the queue only.
+    tcp: Option<TcpStream>,
+    state: Mutex<State>,
+    bytes_max: usize,
+    /// There is something in the queue, or to close.
+    pub work: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the socket did not take, in order. The first may be sent in part.
+    queue: VecDeque<Bytes>,
+    queued_bytes: usize,
+    close: Option<(CloseCode, String)>,
+    /// Nothing of the hub's goes out any more.
+    closing: bool,
+}
+
+impl Outbox {
+    pub fn new(tcp: Option<TcpStream>, bytes_max: usize) -> Self {
+        Self {
+            tcp,
+            state: Mutex::default(),
+            bytes_max,
+            work: Notify::new(),
+        }
+    }
+
+    /// The stream, of connections that have one.
+    pub fn tcp(&self) -> &TcpStream {
+        self.tcp
+            .as_ref()
+            .expect("only connections over TCP ask for it")
+    }
+
+    /// Whether something waits for the socket.
+    pub fn has_queue(&self) -> bool {
+        !self.lock().queue.is_empty()
+    }
+
+    /// The close that was asked for, once.
+    pub fn take_close(&self) -> Option<(CloseCode, String)> {
+        self.lock().close.take()
+    }
+
+    /// No more of the hub's frames: the peer has said goodbye, or is about to be told.
+    pub fn stop(&self) {
+        self.lock().closing = true;
+    }
+
+    /// Sends frames of the connection's own: answers to pings, and the closing handshake. They are few, and go out
+    /// however full the queue is.
+    pub fn write_control(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.lock();
+        let sent = self.try_write(&state, bytes)?;
+        self.queue_rest(&mut state, Frames::Own(bytes), sent);
+        Ok(())
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub fn flush(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        while let Some(first) = state.queue.front() {
+            match self.tcp().try_write(first) {
+                Ok(sent) => state.sent(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first of what waits, for a stream that is written to by its own task. `sent` takes it off.
+    pub fn front(&self) -> Option<Bytes> {
+        self.lock().queue.front().cloned()
+    }
+
+    /// Takes so many bytes off the first of what waits.
+    pub fn sent(&self, bytes: usize) {
+        self.lock().sent(bytes);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under this lock is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the number of bytes that the socket took now.
+    fn try_write(&self, state: &State, bytes: &[u8]) -> io::Result<usize> {
+        match &self.tcp {
+            Some(tcp) if state.queue.is_empty() => match tcp.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+                result => result,
+            },
+            _ => Ok(0),
+        }
+    }
+
+    /// Gives whether there was a rest.
+    fn queue_rest(&self, state: &mut State, frames: Frames<'_>, sent: usize) -> bool {
+        let rest = frames.as_slice().len() - sent;
+        if rest > 0 {
+            state.queue.push_back(frames.keep(sent));
+            state.queued_bytes += rest;
+            self.work.notify_one();
+        }
+        rest > 0
+    }
+}
+
+impl State {
+    fn sent(&mut self, bytes: usize) {
+        self.queued_bytes -= bytes;
+        if let Some(first) = self.queue.front_mut() {
+            // Slicing keeps the frame's memory, which others share anyway.
+            let rest = first.slice(bytes..);
+            if rest.is_empty() {
+                self.queue.pop_front();
+                if self.queue.is_empty() {
+                    // The queue was needed once; most never need it.
+                    self.queue = VecDeque::new();
+                }
+            } else {
+                *first = rest;
+            }
+        }
+    }
+}
+
+impl Connection for Outbox {
+    fn write(&self, frames: Frames<'_>) -> Written {
+        let mut state = self.lock();
+        if state.closing {
+            return Written::Gone;
+        }
+        // A single batch may be larger than the limit, and is taken when nothing waits before it.
+        let length = frames.as_slice().len();
+        if !state.queue.is_empty() && state.queued_bytes + length > self.bytes_max {
+            return Written::Full;
+        }
+        let Ok(sent) = self.try_write(&state, frames.as_slice()) else {
+            // The reader finds out why.
+            return Written::Gone;
+        };
+        if self.queue_rest(&mut state, frames, sent) {
+            Written::Queued
+        } else {
+            Written::Sent
+        }
+    }
+
+    fn close(&self, code: CloseCode, reason: &str) {
+        let mut state = self.lock();
+        if state.closing {
+            return;
+        }
+        state.closing = true;
+        state.close = Some((code, reason.to_owned()));
+        if code == CloseCode::TryAgainLater {
+            // The first has frames that may be cut in the middle already: it has to go out whole.
+            state.queue.truncate(1);
+            state.queued_bytes = state.queue.front().map_or(0, Bytes::len);
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+}

@@ -1,0 +1,303 @@
+//! A WebSocket after its handshake: the codec on the way in, the outbox on the way out, and a proper end.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Interest};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tungstenite::Message;
+use tungstenite::error::{CapacityError, Error as WsError};
+use tungstenite::protocol::frame::CloseFrame;
+use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+
+use super::outbox::Outbox;
+use crate::hub::Hub;
+use crate::protocol::CloseCode;
+use crate::session::Session;
+
+/// Clients say little: most frames fit, larger ones take a few more reads. Allocated for every connection.
+const READ_BUFFER_BYTES: usize = 256;
+
+/// Messages of one client handled before others get their turn.
+const MESSAGES_PER_TURN: usize = 32;
+
+/// How long a client may take to answer a close. After that the connection is cut.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes read at once from a stream that is not TCP.
+const STREAM_READ_BYTES: usize = 4096;
+
+/// Serves a client over TCP until it leaves. `early` is what was read behind the handshake.
+pub(super) async fn serve_tcp(hub: Hub, stream: TcpStream, early: Bytes) {
+    let outbox = Arc::new(Outbox::new(Some(stream), hub.options().outbox_bytes_max));
+    let mut peer = Peer::open(&hub, Arc::clone(&outbox), early).await;
+    // What came with the handshake is not announced by the socket again.
+    let mut flow = peer.receive(&mut Tcp(&outbox)).await;
+    while flow == Flow::Open {
+        flow = peer.turn(&outbox).await;
+    }
+    // The hub is done with it before the goodbye.
+    drop(peer.session.take());
+    let goodbye = async {
+        while flow == Flow::Closing {
+            flow = peer.turn(&outbox).await;
+        }
+        if flow == Flow::Deaf {
+            discard_input(&outbox).await;
+        }
+    };
+    // A client that does not answer is cut off.
+    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+}
+
+/// Reads on without looking until the client hangs up: a stream dropped with unread input is reset, and the client
+/// would lose our last frame.
+async fn discard_input(outbox: &Outbox) {
+    let tcp = outbox.tcp();
+    let _ = socket2::SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
+    let mut buffer = [0; 1024];
+    while tcp.readable().await.is_ok() {
+        match tcp.try_read(&mut buffer) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => break,
+        }
+    }
+}
+
+/// Serves a client over any other stream until it leaves.
+pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(hub: Hub, stream: S) {
+    let outbox = Arc::new(Outbox::new(None, hub.options().outbox_bytes_max));
+    let mut peer = Peer::open(&hub, Arc::clone(&outbox), Bytes::new()).await;
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let mut buffer = vec![0; STREAM_READ_BYTES];
+    let mut flow = Flow::Open;
+    let mut cut_off = None;
+    while matches!(flow, Flow::Open | Flow::Closing) {
+        let front = outbox.front();
+        tokio::select! {
+            read = reader.read(&mut buffer) => {
+                let Ok(read) = read else { break };
+                flow = peer.receive(&mut Buffered { input: &buffer[..read], ended: read == 0, outbox: &outbox }).await;
+            }
+            written = async { writer.write(front.as_deref().unwrap_or_default()).await }, if front.is_some() => {
+                let Ok(written) = written else { break };
+                outbox.sent(written);
+            }
+            () = outbox.work.notified() => {
+                flow = peer.close_if_asked(&mut Buffered { input: &[], ended: false, outbox: &outbox }, flow);
+            }
+            () = tokio::time::sleep_until(cut_off.unwrap_or_else(tokio::time::Instant::now)), if cut_off.is_some() => break,
+        }
+        if flow == Flow::Closing && cut_off.is_none() {
+            drop(peer.session.take());
+            cut_off = Some(tokio::time::Instant::now() + CLOSE_TIMEOUT);
+        }
+    }
+    // The last frame is the close; it has to leave before the stream does.
+    let goodbye = async {
+        while let Some(front) = outbox.front() {
+            let written = writer.write(&front).await?;
+            outbox.sent(written);
+        }
+        writer.shutdown().await
+    };
+    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+}
+
+/// How things stand with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Open,
+    /// A close was sent or received, and the other is awaited.
+    Closing,
+    /// A close was sent, and what the client sends cannot be understood any more.
+    Deaf,
+    Over,
+}
+
+/// The client at the other end.
+struct Peer {
+    session: Option<Session>,
+    codec: WebSocketContext,
+}
+
+impl Peer {
+    async fn open(hub: &Hub, outbox: Arc<Outbox>, early: Bytes) -> Self {
+        let limit = hub.options().message_bytes_max;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            // Whatever the codec sends goes out at once.
+            .write_buffer_size(0)
+            .max_message_size(Some(limit))
+            .max_frame_size(Some(limit));
+        let codec = WebSocketContext::from_partially_read(early.into(), Role::Server, Some(config));
+        Self {
+            session: Some(Session::open(hub, outbox).await),
+            codec,
+        }
+    }
+
+    /// Waits until there is something to do, and does it.
+    async fn turn(&mut self, outbox: &Arc<Outbox>) -> Flow {
+        let interest = if outbox.has_queue() {
+            Interest::READABLE | Interest::WRITABLE
+        } else {
+            Interest::READABLE
+        };
+        tokio::select! {
+            ready = outbox.tcp().ready(interest) => {
+                let Ok(ready) = ready else { return Flow::Over };
+                if ready.is_writable() && outbox.flush().is_err() {
+                    return Flow::Over;
+                }
+                if ready.is_readable() || ready.is_read_closed() {
+                    return self.receive(&mut Tcp(outbox)).await;
+                }
+            }
+            () = outbox.work.notified() => return self.close_if_asked(&mut Tcp(outbox), self.flow()),
+        }
+        self.flow()
+    }
+
+    fn flow(&self) -> Flow {
+        if self.codec.can_write() {
+            Flow::Open
+        } else {
+            Flow::Closing
+        }
+    }
+
+    /// Handles what the client has sent so far.
+    async fn receive(&mut self, wire: &mut impl Wire) -> Flow {
+        let mut messages = 0;
+        loop {
+            match self.codec.read(wire) {
+                Ok(message) => {
+                    if message.is_close() {
+                        wire.outbox().stop();
+                    }
+                    self.handle(message).await;
+                }
+                Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.flow();
+                }
+                Err(error) => return self.fail(wire, &error),
+            }
+            messages += 1;
+            if messages % MESSAGES_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn handle(&mut self, message: Message) {
+        // Without a session the goodbye is under way.
+        let Some(session) = &self.session else { return };
+        match message {
+            Message::Text(text) => session.text(&text).await,
+            Message::Binary(_) => session.binary(),
+            // The codec answers these, with its next read.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+        }
+    }
+
+    /// Tells the client why the connection ends, where it can still be told.
+    fn fail(&mut self, wire: &mut impl Wire, error: &WsError) -> Flow {
+        let code = match error {
+            WsError::Capacity(CapacityError::MessageTooLong { .. }) => CloseCode::MessageTooBig,
+            WsError::Utf8(_) => CloseCode::NotUtf8,
+            WsError::Protocol(_) => CloseCode::Protocol,
+            _ => return Flow::Over,
+        };
+        let mut reason = error.to_string();
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        let _ = self.codec.close(wire, Some(close_frame(code, reason)));
+        wire.outbox().stop();
+        Flow::Deaf
+    }
+
+    fn close_if_asked(&mut self, wire: &mut impl Wire, flow: Flow) -> Flow {
+        let Some((code, reason)) = wire.outbox().take_close() else {
+            return flow;
+        };
+        match self.codec.close(wire, Some(close_frame(code, reason))) {
+            Ok(()) => Flow::Closing,
+            Err(_) => Flow::Over,
+        }
+    }
+}
+
+/// Longest reason of a close: a control frame has 125 bytes, and the code takes two.
+const REASON_BYTES_MAX: usize = 123;
+
+fn close_frame(code: CloseCode, reason: String) -> CloseFrame {
+    CloseFrame {
+        code: code.number().into(),
+        reason: reason.into(),
+    }
+}
+
+/// What the codec reads from and writes to. Reading gives what is there, writing queues what the socket does not take.
+trait Wire: Read + Write {
+    fn outbox(&self) -> &Outbox;
+}
+
+struct Tcp<'a>(&'a Outbox);
+
+impl Read for Tcp<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.tcp().try_read(buffer)
+    }
+}
+
+impl Write for Tcp<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_control(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Wire for Tcp<'_> {
+    fn outbox(&self) -> &Outbox {
+        self.0
+    }
+}
+
+/// Bytes of a stream that its task has read.
+struct Buffered<'a> {
+    input: &'a [u8],
+    ended: bool,
+    outbox: &'a Outbox,
+}
+
+impl Read for Buffered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Read::read(&mut self.input, buffer)
+    }
+}
+
+impl Write for Buffered<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.outbox.write_control(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Wire for Buffered<'_> {
+    fn outbox(&self) -> &Outbox {
+        self.outbox
+    }
+}

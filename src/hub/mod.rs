@@ -1,0 +1,279 @@
+//! Channel → subscribers. Every batch is encoded once; each connection is given all it receives of it in one write.
+//! Connections are spread over shards, each one task that owns its share, so that nothing here waits for a lock.
+
+mod index;
+mod shard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::broadcaster::{Broadcaster, Item};
+use crate::event::{Channel, ChannelPattern};
+use crate::protocol::{
+    CloseCode, Encoded, RequestId, Since, encode_batch, encode_ephemeral, text_frame,
+};
+use crate::stats::Counters;
+
+use shard::Shard;
+
+/// Batches a shard may lie behind before the next is encoded.
+const SHARD_QUEUE_BATCHES: usize = 4;
+
+/// Requests of clients a shard may lie behind before clients wait.
+const SHARD_QUEUE_REQUESTS: usize = 1024;
+
+/// What a connection may use.
+#[derive(Debug, Clone, Copy)]
+pub struct HubOptions {
+    /// Tasks that write to sockets. As many as cores: more only cost.
+    pub shards: usize,
+    /// Most subscriptions of one connection.
+    pub subscriptions_max: usize,
+    /// Largest message of a client, in bytes.
+    pub message_bytes_max: usize,
+    /// Most bytes that wait for a connection whose socket takes no more.
+    pub outbox_bytes_max: usize,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        Self {
+            shards: std::thread::available_parallelism().map_or(1, usize::from),
+            // A page with a thousand subscriptions wants a pattern.
+            subscriptions_max: 1000,
+            // A thousand channels of the longest names fit in four messages.
+            message_bytes_max: 64 * 1024,
+            // A few seconds of a busy feed. A client further behind does better from the table.
+            outbox_bytes_max: 1024 * 1024,
+        }
+    }
+}
+
+/// A client's end of the line. Implemented by a transport, called by the hub.
+pub trait Connection: Send + Sync + 'static {
+    /// Sends complete frames, at once or from a queue; never blocks.
+    fn write(&self, frames: Frames<'_>) -> Written;
+
+    /// Ends the connection with a close handshake, after what was written before. When the queue is the reason, it is
+    /// dropped.
+    fn close(&self, code: CloseCode, reason: &str);
+}
+
+/// Frames to send.
+#[derive(Debug, Clone, Copy)]
+pub enum Frames<'a> {
+    /// The same for many; kept by reference where they have to wait.
+    Shared(&'a Bytes),
+    /// For this one only; copied where they have to wait.
+    Own(&'a [u8]),
+}
+
+impl Frames<'_> {
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    /// From `from` on, to be kept.
+    #[must_use]
+    pub fn keep(&self, from: usize) -> Bytes {
+        match self {
+            Self::Shared(bytes) => bytes.slice(from..),
+            Self::Own(bytes) => Bytes::copy_from_slice(&bytes[from..]),
+        }
+    }
+}
+
+/// What became of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The socket has it.
+    Sent,
+    /// It waits, in whole or in part.
+    Queued,
+    /// More would wait than may; nothing of it was taken.
+    Full,
+    /// The connection is closing, or is no more.
+    Gone,
+}
+
+/// Hands events to the connections that subscribed to their channels. Cheap to clone; ends with its broadcaster.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shards: Vec<mpsc::Sender<Request>>,
+    next_id: AtomicU64,
+    options: HubOptions,
+    counters: Arc<Counters>,
+    encoder: JoinHandle<()>,
+}
+
+/// What a shard is asked for. `connection` numbers are unique within the hub.
+pub(crate) enum Request {
+    Open {
+        connection: u64,
+        outlet: Arc<dyn Connection>,
+    },
+    Welcome {
+        connection: u64,
+        id: Option<RequestId>,
+    },
+    Subscribe {
+        connection: u64,
+        id: Option<RequestId>,
+        channels: Vec<ChannelPattern>,
+        since: Since,
+    },
+    Unsubscribe {
+        connection: u64,
+        id: Option<RequestId>,
+        channels: Vec<ChannelPattern>,
+    },
+    Pong {
+        connection: u64,
+        id: Option<RequestId>,
+    },
+    Remove {
+        connection: u64,
+    },
+    /// Tell everybody to come back elsewhere or later, spread over this many milliseconds, and close.
+    Drain {
+        spread_ms: u64,
+    },
+}
+
+/// What a shard is given to distribute.
+#[derive(Clone)]
+pub(crate) enum Delivery {
+    Batch(Arc<Encoded>),
+    ToAll(Bytes),
+    ToChannel(Channel, Bytes),
+}
+
+impl Hub {
+    /// Starts distributing what the broadcaster hands out.
+    #[must_use]
+    pub fn start(broadcaster: &Broadcaster, options: HubOptions) -> Self {
+        let counters = broadcaster.counters();
+        let (edge, mut items) = broadcaster.attach();
+        let edge: Arc<str> = edge.to_string().into();
+        let (shards, deliveries): (Vec<_>, Vec<_>) = (0..options.shards.max(1))
+            .map(|_| {
+                let (requests_tx, requests) = mpsc::channel(SHARD_QUEUE_REQUESTS);
+                let (deliveries_tx, deliveries) = mpsc::channel(SHARD_QUEUE_BATCHES);
+                let shard = Shard::new(Arc::clone(&edge), options, Arc::clone(&counters));
+                tokio::spawn(shard.run(requests, deliveries));
+                (requests_tx, deliveries_tx)
+            })
+            .unzip();
+        let encoder = tokio::spawn(async move {
+            while let Some(item) = items.recv().await {
+                let delivery = match item {
+                    Item::Batch(batch) => Delivery::Batch(Arc::new(encode_batch(&batch))),
+                    Item::Ephemeral(message) => match &message.channel {
+                        None => Delivery::ToAll(text_frame(message.json.get().as_bytes())),
+                        Some(channel) => Delivery::ToChannel(
+                            channel.clone(),
+                            encode_ephemeral(channel.as_str(), &message.json),
+                        ),
+                    },
+                };
+                for shard in &deliveries {
+                    // A shard ends only with the hub.
+                    let _ = shard.send(delivery.clone()).await;
+                }
+            }
+        });
+        Self {
+            inner: Arc::new(Inner {
+                shards,
+                next_id: AtomicU64::new(0),
+                options,
+                counters,
+                encoder,
+            }),
+        }
+    }
+
+    /// What a connection may use.
+    #[must_use]
+    pub fn options(&self) -> &HubOptions {
+        &self.inner.options
+    }
+
+    pub(crate) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.inner.counters)
+    }
+
+    /// Takes a connection in. It receives nothing before it subscribes.
+    pub(crate) async fn open(&self, outlet: Arc<dyn Connection>) -> Seat {
+        let connection = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let shard = self.inner.shards[connection as usize % self.inner.shards.len()].clone();
+        let seat = Seat {
+            connection,
+            shard,
+            counters: Arc::clone(&self.inner.counters),
+        };
+        seat.counters.connections.add(1);
+        seat.ask(Request::Open { connection, outlet }).await;
+        seat
+    }
+
+    /// Tells every client to come back, at a time of its own within `spread_ms`, and closes its connection.
+    pub(crate) async fn drain(&self, spread_ms: u64) {
+        for shard in &self.inner.shards {
+            let _ = shard.send(Request::Drain { spread_ms }).await;
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The shards end when nobody can deliver to them or ask them any more.
+        self.encoder.abort();
+    }
+}
+
+/// A connection's place in the hub, given up when dropped.
+pub(crate) struct Seat {
+    connection: u64,
+    shard: mpsc::Sender<Request>,
+    counters: Arc<Counters>,
+}
+
+impl Seat {
+    pub fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// Waits while the shard has too much to do: whoever asks faster than it answers is slowed down.
+    pub async fn ask(&self, request: Request) {
+        // The hub has ended, and the connection is about to.
+        let _ = self.shard.send(request).await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.counters.connections.subtract(1);
+        let request = Request::Remove {
+            connection: self.connection,
+        };
+        if let Err(mpsc::error::TrySendError::Full(request)) = self.shard.try_send(request) {
+            // Thousands may leave at once, and none may be forgotten.
+            let shard = self.shard.clone();
+            tokio::spawn(async move { shard.send(request).await });
+        }
+    }
+}

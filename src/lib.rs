@@ -1,0 +1,41 @@
+//! rowcast turns an `events` table into a realtime feed: INSERT a row in the transaction that changes your data, and
+//! every subscribed client has it, in order, over a WebSocket. Postgres or SQLite; no broker, no replication slot.
+//!
+//! The way of a row, left to right; imports point left:
+//!
+//! ```text
+//! events table → source → tail → broadcaster → hub → session → http → socket
+//! ```
+//!
+//! Most users run the binary. The library is for listening in-process ([`Broadcaster::listen`]), and for mounting the
+//! WebSocket in a warp application of yours ([`routes`]).
+
+mod broadcaster;
+pub mod cli;
+pub mod config;
+mod cursor;
+mod error;
+mod event;
+mod http;
+mod hub;
+mod protocol;
+mod server;
+mod session;
+pub mod source;
+mod stats;
+mod tail;
+
+pub use broadcaster::{Broadcaster, ListenerHandle};
+pub use config::Config;
+pub use cursor::{CURSOR_BYTES_MAX, Cursor, CursorError};
+pub use error::Error;
+pub use event::{
+    CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern, Channels, Event,
+    EventId, NewEvent,
+};
+pub use http::routes;
+pub use hub::{Hub, HubOptions};
+pub use server::Server;
+pub use source::{DatabaseConfig, Migrate, Source};
+pub use stats::Stats;
+pub use tail::PollInterval;

@@ -1,0 +1,314 @@
+//! What clients say. Reading is strict about types and says what is wrong; it ignores fields it does not know.
+
+use serde_json::{Map, Value};
+
+use super::ErrorCode;
+use crate::cursor::Cursor;
+use crate::event::ChannelPattern;
+
+/// A number or short text a client gives a request, so as to know its answer.
+pub(crate) type RequestId = Value;
+
+/// Longest text as request id, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// One frame of a client.
+#[derive(Debug, PartialEq)]
+pub(crate) struct ClientFrame {
+    pub id: Option<RequestId>,
+    pub request: ClientRequest,
+}
+
+/// What is asked for.
+#[derive(Debug, PartialEq)]
+pub(crate) enum ClientRequest {
+    Hello {
+        channels: Vec<ChannelPattern>,
+        since: Since,
+    },
+    Subscribe {
+        channels: Vec<ChannelPattern>,
+        since: Since,
+    },
+    Unsubscribe {
+        channels: Vec<ChannelPattern>,
+    },
+    Ping,
+}
+
+/// From where a subscription is to start.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Since {
+    /// With what is committed from now on.
+    Now,
+    /// With the oldest event there is.
+    Earliest,
+    /// With what came after this position.
+    Cursor(Cursor),
+}
+
+/// Why a frame is refused. The message is for the author of the client.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub id: Option<RequestId>,
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+impl ClientFrame {
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let invalid = |message: String| Refusal {
+            id: None,
+            code: ErrorCode::InvalidMessage,
+            message,
+        };
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| invalid(format!("not JSON: {error}")))?;
+        let Value::Object(fields) = value else {
+            return Err(invalid(format!(
+                "a message is a JSON object, and this is {}",
+                name_of(&value)
+            )));
+        };
+        let id = match fields.get("id") {
+            None | Some(Value::Null) => None,
+            Some(id @ Value::Number(_)) => Some(id.clone()),
+            Some(Value::String(id)) if id.len() <= REQUEST_ID_BYTES_MAX => {
+                Some(Value::String(id.clone()))
+            }
+            Some(Value::String(_)) => {
+                return Err(invalid(format!(
+                    "\"id\" is longer than {REQUEST_ID_BYTES_MAX} bytes"
+                )));
+            }
+            Some(other) => {
+                return Err(invalid(format!(
+                    "\"id\" is a number or a text, and this is {}",
+                    name_of(other)
+                )));
+            }
+        };
+        let fields = Fields(&fields);
+        let request = match fields.text("type") {
+            Ok(Some("hello")) => fields.channels(false).and_then(|channels| {
+                Ok(ClientRequest::Hello {
+                    channels,
+                    since: fields.since()?,
+                })
+            }),
+            Ok(Some("subscribe")) => fields.channels(true).and_then(|channels| {
+                Ok(ClientRequest::Subscribe {
+                    channels,
+                    since: fields.since()?,
+                })
+            }),
+            Ok(Some("unsubscribe")) => fields
+                .channels(true)
+                .map(|channels| ClientRequest::Unsubscribe { channels }),
+            Ok(Some("ping")) => Ok(ClientRequest::Ping),
+            Ok(Some(other)) => Err((
+                ErrorCode::InvalidMessage,
+                format!(
+                    "unknown type {}; there are hello, subscribe, unsubscribe and ping",
+                    excerpt(other)
+                ),
+            )),
+            Ok(None) => Err((
+                ErrorCode::InvalidMessage,
+                "\"type\" is missing; there are hello, subscribe, unsubscribe and ping".into(),
+            )),
+            Err(error) => Err(error),
+        };
+        match request {
+            Ok(request) => Ok(Self { id, request }),
+            Err((code, message)) => Err(Refusal { id, code, message }),
+        }
+    }
+}
+
+type FieldError = (ErrorCode, String);
+
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    fn text(&self, name: &str) -> Result<Option<&'a str>, FieldError> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err((
+                ErrorCode::InvalidMessage,
+                format!("{name:?} is a text, and this is {}", name_of(other)),
+            )),
+        }
+    }
+
+    fn channels(&self, required: bool) -> Result<Vec<ChannelPattern>, FieldError> {
+        let list = match self.0.get("channels") {
+            None | Some(Value::Null) if !required => return Ok(Vec::new()),
+            None | Some(Value::Null) => {
+                return Err((
+                    ErrorCode::InvalidMessage,
+                    "\"channels\" is missing; name at least one, for example [\"tasks\"]".into(),
+                ));
+            }
+            Some(Value::Array(list)) if required && list.is_empty() => {
+                return Err((
+                    ErrorCode::InvalidMessage,
+                    "\"channels\" is empty; name at least one, for example [\"tasks\"]".into(),
+                ));
+            }
+            Some(Value::Array(list)) => list,
+            Some(other) => {
+                return Err((
+                    ErrorCode::InvalidMessage,
+                    format!(
+                        "\"channels\" is a list of texts, and this is {}",
+                        name_of(other)
+                    ),
+                ));
+            }
+        };
+        list.iter()
+            .map(|channel| match channel {
+                Value::String(name) => ChannelPattern::parse(name).map_err(|error| {
+                    (
+                        ErrorCode::InvalidChannel,
+                        format!("{}: {error}", excerpt(name)),
+                    )
+                }),
+                other => Err((
+                    ErrorCode::InvalidMessage,
+                    format!(
+                        "\"channels\" is a list of texts, and one of it is {}",
+                        name_of(other)
+                    ),
+                )),
+            })
+            .collect()
+    }
+
+    fn since(&self) -> Result<Since, FieldError> {
+        match self.text("since")? {
+            None | Some("now") => Ok(Since::Now),
+            Some("earliest") => Ok(Since::Earliest),
+            Some(cursor) => cursor.parse().map(Since::Cursor).map_err(|error| {
+                (
+                    ErrorCode::CursorInvalid,
+                    format!("\"since\" is \"now\", \"earliest\" or a cursor, and this is {error}"),
+                )
+            }),
+        }
+    }
+}
+
+fn name_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// What was sent, quoted, and not all of it: an answer must not be longer than its question.
+fn excerpt(text: &str) -> String {
+    const CHARS_MAX: usize = 40;
+    let mut excerpt: String = text.chars().take(CHARS_MAX).collect();
+    if excerpt.len() < text.len() {
+        excerpt.push('…');
+    }
+    format!("{excerpt:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> (ErrorCode, String) {
+        let refusal = ClientFrame::parse(text).expect_err(text);
+        (refusal.code, refusal.message)
+    }
+
+    #[test]
+    fn the_shortest_frames_are_enough() {
+        let frame =
+            ClientFrame::parse(r#"{"type":"subscribe","channels":["tasks","messages:*","*"]}"#)
+                .expect("valid");
+        let pattern = |text| ChannelPattern::parse(text).expect("valid");
+        let channels = vec![pattern("tasks"), pattern("messages:*"), pattern("*")];
+        assert_eq!(
+            frame,
+            ClientFrame {
+                id: None,
+                request: ClientRequest::Subscribe {
+                    channels,
+                    since: Since::Now
+                }
+            }
+        );
+        let frame =
+            ClientFrame::parse(r#"{"type":"ping","id":7,"future":{"field":[]}}"#).expect("valid");
+        assert_eq!(
+            frame,
+            ClientFrame {
+                id: Some(7.into()),
+                request: ClientRequest::Ping
+            }
+        );
+        let hello = ClientFrame::parse(r#"{"type":"hello","protocol":1}"#).expect("valid");
+        assert_eq!(
+            hello.request,
+            ClientRequest::Hello {
+                channels: vec![],
+                since: Since::Now
+            }
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_wrong() {
+        for (text, part) in [
+            ("nonsense", "not JSON"),
+            ("[1]", "a list"),
+            ("{}", "\"type\" is missing"),
+            (r#"{"type":1}"#, "a number"),
+            (r#"{"type":"subscripe"}"#, "\"subscripe\""),
+            (r#"{"type":"subscribe"}"#, "\"channels\" is missing"),
+            (r#"{"type":"subscribe","channels":[]}"#, "empty"),
+            (r#"{"type":"subscribe","channels":"tasks"}"#, "a text"),
+            (r#"{"type":"subscribe","channels":["tasks",7]}"#, "a number"),
+            (r#"{"type":"ping","id":{}}"#, "an object"),
+        ] {
+            let (code, message) = refusal(text);
+            assert_eq!(code, ErrorCode::InvalidMessage, "{text}");
+            assert!(message.contains(part), "{text}: {message}");
+        }
+        let (code, message) = refusal(r#"{"type":"subscribe","channels":["a b"]}"#);
+        assert_eq!(code, ErrorCode::InvalidChannel);
+        assert!(
+            message.contains("\"a b\"") && message.contains("' '"),
+            "{message}"
+        );
+        let (code, _) = refusal(r#"{"type":"subscribe","channels":["tasks"],"since":"yesterday"}"#);
+        assert_eq!(code, ErrorCode::CursorInvalid);
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_request_id_and_does_not_echo_floods() {
+        let refusal =
+            ClientFrame::parse(r#"{"type":"nope","id":"q-1"}"#).expect_err("unknown type");
+        assert_eq!(refusal.id, Some("q-1".into()));
+        let long = format!(r#"{{"type":"{}"}}"#, "x".repeat(60_000));
+        assert!(
+            super::ClientFrame::parse(&long)
+                .expect_err("unknown type")
+                .message
+                .len()
+                < 200
+        );
+        let deep = "[".repeat(60_000);
+        assert_eq!(self::refusal(&deep).0, ErrorCode::InvalidMessage);
+    }
+}

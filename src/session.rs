@@ -1,0 +1,99 @@
+//! One client, whatever the transport: its frames in, requests to the hub out. Answers come from the hub, in order
+//! with the events, except refusals, which depend on nothing.
+
+use std::sync::Arc;
+
+use crate::hub::{Connection, Frames, Hub, Request, Seat};
+use crate::protocol::{ClientFrame, ClientRequest, ErrorCode, RequestId, ServerFrame};
+use crate::stats::Counters;
+
+/// A client that is connected. Dropping it gives up its subscriptions.
+pub(crate) struct Session {
+    seat: Seat,
+    outlet: Arc<dyn Connection>,
+    counters: Arc<Counters>,
+}
+
+impl Session {
+    /// Takes a client in.
+    pub async fn open(hub: &Hub, outlet: Arc<dyn Connection>) -> Self {
+        let seat = hub.open(Arc::clone(&outlet)).await;
+        Self {
+            seat,
+            outlet,
+            counters: hub.counters(),
+        }
+    }
+
+    /// Handles one text message. Waits while the hub has more to do than it should.
+    pub async fn text(&self, text: &str) {
+        match ClientFrame::parse(text) {
+            Ok(frame) => self.ask(frame).await,
+            Err(refusal) => self.refuse(refusal.id.as_ref(), refusal.code, &refusal.message),
+        }
+    }
+
+    /// Handles one binary message.
+    pub fn binary(&self) {
+        self.refuse(
+            None,
+            ErrorCode::InvalidMessage,
+            "a message is JSON in a text frame, and this is a binary frame",
+        );
+    }
+
+    async fn ask(&self, ClientFrame { id, request }: ClientFrame) {
+        let connection = self.seat.connection();
+        match request {
+            ClientRequest::Hello { channels, since } => {
+                self.seat
+                    .ask(Request::Welcome {
+                        connection,
+                        id: id.clone(),
+                    })
+                    .await;
+                if !channels.is_empty() {
+                    self.seat
+                        .ask(Request::Subscribe {
+                            connection,
+                            id,
+                            channels,
+                            since,
+                        })
+                        .await;
+                }
+            }
+            ClientRequest::Subscribe { channels, since } => {
+                self.seat
+                    .ask(Request::Subscribe {
+                        connection,
+                        id,
+                        channels,
+                        since,
+                    })
+                    .await;
+            }
+            ClientRequest::Unsubscribe { channels } => {
+                self.seat
+                    .ask(Request::Unsubscribe {
+                        connection,
+                        id,
+                        channels,
+                    })
+                    .await;
+            }
+            ClientRequest::Ping => self.seat.ask(Request::Pong { connection, id }).await,
+        }
+    }
+
+    fn refuse(&self, id: Option<&RequestId>, code: ErrorCode, message: &str) {
+        self.counters.client_errors.add(1);
+        let frame = ServerFrame::Error {
+            id,
+            code,
+            message,
+            limit: None,
+        };
+        self.outlet.write(Frames::Shared(&frame.encode()));
+    }
+}

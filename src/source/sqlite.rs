@@ -1,0 +1,447 @@
+//! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::try_stream;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt as _, unfold};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use serde_json::value::RawValue;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::{Mutex, Notify};
+
+use super::{
+    BadRow, DatabaseConfig, DatabaseUrl, Insert, Migrate, Row, Source, Window, set_up_tables,
+};
+use crate::cursor::{Cursor, Epoch, Position};
+use crate::error::Error;
+use crate::event::{Channels, Event, EventId, NewEvent};
+
+/// Waits of a statement for another process' lock, before it fails and is tried again later.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Rows of one statement. A read transaction that stays open keeps the log from being reset, so it must end soon.
+const PAGE_ROWS: i64 = 1000;
+
+/// When to look again after the log was written to: the write is seen before its commit is.
+const LOOK_AGAIN: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(1),
+    Duration::from_millis(4),
+];
+
+/// How often to look where the file cannot be watched. A look costs about 40 µs.
+const UNWATCHED_INTERVAL: Duration = Duration::from_millis(20);
+
+/// An `events` table in a SQLite file.
+pub struct SqliteSource {
+    options: SqliteConnectOptions,
+    wake: bool,
+    /// Taken out while in use, and put back only when in good order.
+    reading: Mutex<Option<Reader>>,
+}
+
+/// An open file, and which one it is: a path may come to mean another file.
+struct Reader {
+    connection: SqliteConnection,
+    epoch: Epoch,
+    file: Option<FileIdentity>,
+}
+
+impl SqliteSource {
+    /// Opens the file, creating it unless `migrate` forbids, and checks its table.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, created or written to, or its table is not of our shape.
+    pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
+        let options = connect_options(config, migrate)?;
+        drop(prepare(&options, migrate).await?);
+        let source = Self {
+            options,
+            wake: config.wake,
+            reading: Mutex::new(None),
+        };
+        let edge = source.edge().await.map_err(explain_shape)?;
+        let window = Window {
+            after: edge.clone(),
+            upto: edge,
+            resume_after: None,
+        };
+        let mut rows = source.rows(window);
+        while let Some(row) = rows.next().await {
+            row.map_err(explain_shape)?.ok();
+        }
+        drop(rows);
+        Ok(source)
+    }
+
+    async fn reader(&self) -> Result<Reader, Error> {
+        let path = self.options.get_filename();
+        if let Some(reader) = self.reading.lock().await.take()
+            && reader.file == FileIdentity::of(path)
+        {
+            return Ok(reader);
+        }
+        let mut connection = self
+            .options
+            .clone()
+            .create_if_missing(false)
+            .connect()
+            .await
+            .map_err(Error::database("open the file"))?;
+        let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(Error::database("look up the epoch of the feed"))?;
+        let epoch = Epoch {
+            number: row.epoch.cast_unsigned(),
+            tag: row.tag as u32,
+        };
+        Ok(Reader {
+            connection,
+            epoch,
+            file: FileIdentity::of(path),
+        })
+    }
+
+    async fn keep(&self, reader: Reader) {
+        *self.reading.lock().await = Some(reader);
+    }
+}
+
+impl Source for SqliteSource {
+    fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            // sqlite_sequence remembers ids whose rows are gone; a view has none, so the rows themselves count too.
+            let id = sqlx::query_scalar!(
+                r#"SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+                              coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64""#
+            )
+            .fetch_one(&mut reader.connection)
+            .await
+            .map_err(Error::database("ask for the present position"))?;
+            let epoch = reader.epoch;
+            self.keep(reader).await;
+            Ok(Cursor {
+                epoch,
+                position: Position::Id(id),
+            })
+        })
+    }
+
+    fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>> {
+        let (Position::Id(after), Position::Id(upto)) =
+            (window.after.position, window.upto.position)
+        else {
+            let error = Error::Unusable("the position is one of another kind of database".into());
+            return futures_util::stream::once(std::future::ready(Err(error))).boxed();
+        };
+        Box::pin(try_stream! {
+            let mut reader = self.reader().await?;
+            let mut last = window.resume_after.map_or(after, |id| id.0.max(after));
+            loop {
+                // As bytes: text that is not UTF-8 must spoil its own row only.
+                let page = sqlx::query!(
+                    r#"SELECT id AS "id!: i64",
+                              CAST(channel AS BLOB) AS "channel!: Vec<u8>", CAST(type AS BLOB) AS "kind!: Vec<u8>",
+                              CAST(entity_id AS BLOB) AS "entity_id: Vec<u8>", CAST(actor AS BLOB) AS "actor: Vec<u8>",
+                              CAST(payload AS BLOB) AS "payload!: Vec<u8>", CAST(previous AS BLOB) AS "previous: Vec<u8>",
+                              CAST(trace_id AS BLOB) AS "trace_id: Vec<u8>", CAST(origin AS BLOB) AS "origin: Vec<u8>",
+                              strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at: String"
+                         FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"#,
+                    last,
+                    upto,
+                    PAGE_ROWS,
+                )
+                .fetch_all(&mut reader.connection)
+                .await
+                .map_err(Error::database("read new rows"))?;
+                let full = page.len() as i64 == PAGE_ROWS;
+                for row in page {
+                    last = row.id;
+                    let id = EventId(row.id);
+                    let bad = |reason: String| BadRow { id, reason };
+                    yield (|| {
+                        let text = |column: &str, bytes| {
+                            String::from_utf8(bytes).map_err(|_| bad(format!("{column} is not UTF-8")))
+                        };
+                        let json = |column: &str, bytes| {
+                            RawValue::from_string(text(column, bytes)?)
+                                .map_err(|error| bad(format!("{column} is not JSON: {error}")))
+                        };
+                        Ok(Event {
+                            id,
+                            channels: Channels::parse(&text("channel", row.channel)?).map_err(|error| bad(error.to_string()))?,
+                            kind: text("type", row.kind)?,
+                            entity_id: row.entity_id.map(|bytes| text("entity_id", bytes)).transpose()?,
+                            actor: row.actor.map(|bytes| text("actor", bytes)).transpose()?,
+                            payload: json("payload", row.payload)?,
+                            previous: row.previous.map(|bytes| json("previous", bytes)).transpose()?,
+                            trace_id: row.trace_id.map(|bytes| text("trace_id", bytes)).transpose()?,
+                            origin: row.origin.map(|bytes| text("origin", bytes)).transpose()?,
+                            created_at: row.created_at.ok_or_else(|| bad("created_at is not a time".into()))?,
+                        })
+                    })();
+                }
+                if !full {
+                    break;
+                }
+            }
+            self.keep(reader).await;
+        })
+    }
+
+    fn rebase<'a>(&'a self, _cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
+        // An epoch ends when the file is replaced, and no place of the old file has one in the new.
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn wakes(&self) -> BoxStream<'static, ()> {
+        if !self.wake {
+            return futures_util::stream::pending().boxed();
+        }
+        let written = Arc::new(Notify::new());
+        match watch_log(self.options.get_filename(), Arc::clone(&written)) {
+            Ok(watcher) => unfold(
+                (watcher, written, LOOK_AGAIN.len()),
+                async |(watcher, written, looks)| {
+                    let looks = if looks < LOOK_AGAIN.len() {
+                        tokio::time::sleep(LOOK_AGAIN[looks]).await;
+                        looks + 1
+                    } else {
+                        written.notified().await;
+                        1
+                    };
+                    Some(((), (watcher, written, looks)))
+                },
+            )
+            .boxed(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch the database file; looking at it every {UNWATCHED_INTERVAL:?} instead");
+                unfold((), async |()| {
+                    tokio::time::sleep(UNWATCHED_INTERVAL).await;
+                    Some(((), ()))
+                })
+                .boxed()
+            }
+        }
+    }
+}
+
+/// Notifies whenever somebody writes to the database's write-ahead log. The log may come and go, so its folder is
+/// watched.
+fn watch_log(database: &Path, written: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    // The folder's real path: events name files by it.
+    let folder = fs::canonicalize(parent(database))?;
+    let name = database.file_name().unwrap_or_default();
+    let mut log_name = name.to_owned();
+    log_name.push("-wal");
+    let log = folder.join(log_name);
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // An error may stand for events that were dropped.
+        let concerns_log = event.map_or(true, |event| {
+            !event.kind.is_access() && event.paths.contains(&log)
+        });
+        if concerns_log {
+            written.notify_one();
+        }
+    })?;
+    watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+/// Which file a path means. Where the system cannot tell, all are the same.
+#[derive(Debug, PartialEq, Eq)]
+struct FileIdentity(u64, u64);
+
+impl FileIdentity {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(path)
+            .ok()
+            .map(|file| Self(file.dev(), file.ino()))
+    }
+
+    #[cfg(not(unix))]
+    fn of(_path: &Path) -> Option<Self> {
+        None
+    }
+}
+
+/// Writes events into a SQLite file.
+pub struct SqliteInsert {
+    connection: Mutex<SqliteConnection>,
+}
+
+impl SqliteInsert {
+    /// Opens the file as [`SqliteSource::open`] does.
+    ///
+    /// # Errors
+    /// As [`SqliteSource::open`].
+    pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
+        let options = connect_options(config, migrate)?;
+        Ok(Self {
+            connection: Mutex::new(prepare(&options, migrate).await?),
+        })
+    }
+}
+
+impl Insert for SqliteInsert {
+    fn insert<'a>(&'a self, events: &'a [NewEvent]) -> BoxFuture<'a, Result<Vec<EventId>, Error>> {
+        Box::pin(async move {
+            let doing = "insert events";
+            let mut connection = self.connection.lock().await;
+            // IMMEDIATE: takes its turn at once, where a transaction that turned into a writer could only fail.
+            let mut transaction = connection
+                .begin_with("BEGIN IMMEDIATE")
+                .await
+                .map_err(Error::database(doing))?;
+            let mut ids = Vec::with_capacity(events.len());
+            for event in events {
+                let (channel, kind, payload) =
+                    (event.channels.as_str(), &event.kind, event.payload.get());
+                let inserted = sqlx::query!(
+                    "INSERT INTO events (channel, type, payload) VALUES (?, ?, ?)",
+                    channel,
+                    kind,
+                    payload
+                )
+                .execute(&mut *transaction)
+                .await
+                .map_err(Error::database(doing))?;
+                ids.push(EventId(inserted.last_insert_rowid()));
+            }
+            transaction.commit().await.map_err(Error::database(doing))?;
+            Ok(ids)
+        })
+    }
+}
+
+fn connect_options(
+    config: &DatabaseConfig,
+    migrate: Migrate,
+) -> Result<SqliteConnectOptions, Error> {
+    if config.schema.is_some() {
+        return Err(Error::Config(
+            "--schema is for Postgres; a SQLite database has one schema, its file".into(),
+        ));
+    }
+    let options = SqliteConnectOptions::from_str(config.url.expose())
+        .map_err(|error| {
+            Error::Config(format!(
+                "the database URL {} is malformed: {error}",
+                config.url
+            ))
+        })?
+        .create_if_missing(migrate == Migrate::Auto)
+        .busy_timeout(BUSY_TIMEOUT)
+        .log_statements(tracing::log::LevelFilter::Trace)
+        .log_slow_statements(tracing::log::LevelFilter::Debug, Duration::from_secs(1));
+    check_file(&config.url, options.get_filename(), migrate)?;
+    Ok(options)
+}
+
+/// SQLite says "unable to open database file" to everything; these are the reasons.
+fn check_file(url: &DatabaseUrl, path: &Path, migrate: Migrate) -> Result<(), Error> {
+    let folder = parent(path);
+    if !folder.is_dir() {
+        return Err(Error::Unusable(format!(
+            "the folder {} of {url} does not exist; create it first",
+            folder.display()
+        )));
+    }
+    if path.is_dir() {
+        return Err(Error::Unusable(format!(
+            "{url} is a folder; name a file in it"
+        )));
+    }
+    if !path.exists() && migrate != Migrate::Auto {
+        return Err(Error::Unusable(format!(
+            "the file of {url} does not exist; create it with `rowcast migrate`"
+        )));
+    }
+    Ok(())
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Connects, switches to the write-ahead log, and sees to the tables.
+async fn prepare(
+    options: &SqliteConnectOptions,
+    migrate: Migrate,
+) -> Result<SqliteConnection, Error> {
+    // Journal mode is a property of the file: set once, kept. It is what lets readers and a writer work side by side.
+    let mut connection = options
+        .clone()
+        .journal_mode(SqliteJournalMode::Wal)
+        .connect()
+        .await
+        .map_err(|error| explain_open(options, error))?;
+    // Two servers may start at once: the second waits here until the first is through.
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(|error| explain_open(options, error))?;
+    set_up_tables(
+        sqlx::migrate!("migrations/sqlite"),
+        &mut *transaction,
+        migrate,
+    )
+    .await?;
+    transaction
+        .commit()
+        .await
+        .map_err(Error::database("create or update the tables"))?;
+    Ok(connection)
+}
+
+fn explain_open(options: &SqliteConnectOptions, error: sqlx::Error) -> Error {
+    let path = options.get_filename().display();
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code().and_then(|code| code.parse::<u32>().ok()));
+    // The primary result code is the low byte: 8 READONLY, 10 IOERR, 14 CANTOPEN, 26 NOTADB.
+    match code.map(|code| code & 0xff) {
+        Some(8) => Error::Unusable(format!(
+            "{path} is read-only, and a feed notes its tables in it and reads its write-ahead log; make the file and its folder writable"
+        )),
+        Some(14) => Error::Unusable(format!(
+            "{path} cannot be opened or created; check the permissions of the file and its folder"
+        )),
+        Some(26) => Error::Unusable(format!("{path} is not a SQLite database")),
+        _ => Error::Database {
+            doing: "open the database",
+            source: error,
+        },
+    }
+}
+
+/// A statement that does not fit the table is a matter of set-up.
+fn explain_shape(error: Error) -> Error {
+    let Error::Database {
+        source: sqlx::Error::Database(database),
+        ..
+    } = &error
+    else {
+        return error;
+    };
+    if database.message().starts_with("no such") {
+        return Error::Unusable(format!(
+            "its tables are not of the shape that migrations/sqlite gives them ({}); create them with `rowcast migrate`",
+            database.message()
+        ));
+    }
+    error
+}

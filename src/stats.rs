@@ -1,0 +1,77 @@
+//! Plain counters of what happens, and their snapshot. Everything that is skipped, dropped or given up is counted here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+/// A number that only its owner's threads write and anybody may read. Relaxed: no other memory depends on it.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub $name: Counter,)+
+        }
+
+        /// What has happened since the start, and what is there now.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+        #[serde(rename_all = "camelCase")]
+        #[non_exhaustive]
+        pub struct Stats {
+            $($(#[$doc])+ pub $name: u64,)+
+        }
+
+        impl Counters {
+            pub fn snapshot(&self) -> Stats {
+                Stats { $($name: self.$name.get(),)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Looks at the table.
+    polls,
+    /// Looks that failed, each followed by a wait.
+    poll_errors,
+    /// Events read and handed to listeners.
+    events,
+    /// Rows skipped because they were no events.
+    bad_rows,
+    /// Times the database was replaced or lost its history, and clients were told to refetch.
+    resets,
+    /// Listeners registered now.
+    listeners,
+    /// Times a listener was too slow for its queue and went on from the table.
+    listeners_lagged,
+    /// Panics of listeners that were caught.
+    listener_panics,
+    /// Connections open now.
+    connections,
+    /// Subscriptions of all connections now.
+    subscriptions,
+    /// Frames of events given to connections.
+    deliveries,
+    /// Writes a socket did not take at once, so that they were queued.
+    writes_queued,
+    /// Connections closed because their queue was full.
+    slow_connections_closed,
+    /// Frames of clients that were answered with an error.
+    client_errors,
+}

@@ -1,0 +1,21 @@
+//! What several test binaries need and no user does: throw-away databases and directories.
+//! Helpers for one subject live in the test file of that subject.
+#![allow(
+    dead_code,
+    reason = "compiled anew into every test binary, and none of them uses all of it"
+)]
+#![allow(unused_imports, reason = "the re-exports below, for the same reason")]
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
+
+/// An empty directory that is removed, with all that is in it, when the value is dropped.
+pub fn temp_dir() -> tempfile::TempDir {
+    tempfile::Builder::new()
+        .prefix("rowcast-test-")
+        .tempdir()
+        .expect("cannot make a temporary directory")
+}
