@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 #[command(next_help_heading = "Logs")]
 pub(super) struct LogArgs {
     /// How much to log: error, warn, info, debug, trace, or a filter such as rowcast=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "ROWCAST_LOG", global = true, value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = "warn,rowcast=info", env = "ROWCAST_LOG", global = true, value_parser = filter)]
     log: String,
 
     /// How to write logs. [default: pretty on a terminal, json elsewhere]
