@@ -1,8 +1,8 @@
 //! Gives sqlx's macros what they need to check statements without a database.
 //!
-//! `query!` reads one `query-HASH.json` per statement from a directory. The repository holds them
-//! as one reviewable file instead, `sqlx-data.json` (`{hash: query}`, of Postgres and SQLite alike),
-//! which this script unpacks. `scripts/prepare` writes that file.
+//! `query!` reads one `query-HASH.json` for each statement from a directory. The repository holds
+//! them as one file instead, `sqlx-data.json` (`{hash: query}`, of Postgres and SQLite alike), which
+//! this script unpacks. `scripts/prepare` writes that file.
 
 use std::{env, error::Error, fs, io, path::Path};
 

@@ -446,31 +446,50 @@ impl Listener {
         Rejoin::Read(listeners.reach.clone())
     }
 
-    /// The window to read next, or none when the place is gone and only what comes can be told.
+    /// The window to read next, or none when there is none yet: the caller asks again.
     async fn window_to(&mut self, upto: Cursor) -> Option<Window> {
-        if upto.is_of_other_history_than(&self.cursor) {
-            self.last = None;
-            match self.shared.source.rebase(&self.cursor).await {
-                Ok(Some(place)) => self.cursor = place,
-                Ok(None) => {
-                    tracing::warn!(
-                        "a listener's place in the feed is gone with the database's history; it goes on from the present"
-                    );
-                    self.cursor = upto;
-                    return None;
-                }
-                Err(_) => {
-                    self.unfinished = None;
-                    sleep(CATCH_UP_RETRY).await;
-                    return None;
-                }
+        match self.rebased(&upto).await {
+            Ok(Some((after, upto))) => {
+                self.cursor = after;
+                Some(Window {
+                    after: self.cursor.clone(),
+                    upto,
+                    resume_after: self.last,
+                })
+            }
+            Ok(None) => {
+                tracing::warn!(
+                    "a listener's place is gone with the database's history; it goes on from the present"
+                );
+                self.cursor = self.shared.lock().reach.clone();
+                self.last = None;
+                None
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a listener could not read on from the table; trying again");
+                // What is left of a window that broke off comes before anything else.
+                self.unfinished = self.last.is_some().then_some(upto);
+                sleep(CATCH_UP_RETRY).await;
+                None
             }
         }
-        Some(Window {
-            after: self.cursor.clone(),
-            upto,
-            resume_after: self.last,
-        })
+    }
+
+    /// Its place and `upto` in the present life of the database.
+    async fn rebased(&self, upto: &Cursor) -> Result<Option<(Cursor, Cursor)>, Error> {
+        let source = &self.shared.source;
+        let present = source.edge().await?;
+        let mut places = [self.cursor.clone(), upto.clone()];
+        for place in &mut places {
+            if present.is_of_other_history_than(place) {
+                let Some(rebased) = source.rebase(place).await? else {
+                    return Ok(None);
+                };
+                *place = rebased;
+            }
+        }
+        let [after, upto] = places;
+        Ok(Some((after, upto)))
     }
 }
 

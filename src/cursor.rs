@@ -25,6 +25,28 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// The position after row `id`, for a [`Source`](crate::Source) of your own whose writers take turns. `epoch` tells
+    /// its lives apart.
+    #[must_use]
+    pub fn after_id(epoch: u32, id: i64) -> Self {
+        Self {
+            epoch: Epoch {
+                number: epoch.into(),
+                tag: 0,
+            },
+            position: Position::Id(id),
+        }
+    }
+
+    /// The row a position of that kind is after.
+    #[must_use]
+    pub fn id(&self) -> Option<i64> {
+        match self.position {
+            Position::Id(id) => Some(id),
+            Position::Snapshot(_) => None,
+        }
+    }
+
     /// Whether this, as the newest position there is, cannot have come after `earlier`: it is of another life of the
     /// database, or time went backwards. Then what lies between the two is unknown.
     pub(crate) fn is_of_other_history_than(&self, earlier: &Self) -> bool {

@@ -21,6 +21,9 @@ pub enum Error {
     /// The database is there, but not usable as it is. The text says why and what to do.
     #[error("use the database: {0}")]
     Unusable(String),
+    /// A window is of another life of the database than the present one.
+    #[error("read on: the database was restarted or replaced meanwhile")]
+    EpochChanged,
     /// No progress within the time allowed. The connection is given up and opened anew.
     #[error("{doing}: no answer within {seconds} s")]
     Timeout {

@@ -21,6 +21,8 @@ mod hub;
 mod protocol;
 mod server;
 mod session;
+#[cfg(test)]
+mod simulation;
 pub mod source;
 mod stats;
 mod tail;

@@ -98,12 +98,22 @@ pub(crate) fn follow(
             if present.is_of_other_history_than(&cursor) {
                 let rebased = within("look up the epochs of the feed", source.rebase(&cursor)).await;
                 let Some(rebased) = health.check(rebased).await else { continue };
-                broken_off = None;
                 if let Some(place) = rebased {
+                    // What is left of a window is between the places of its ends.
+                    if let Some((upto, last)) = broken_off.take() {
+                        let rebased =
+                            within("look up the epochs of the feed", source.rebase(&upto)).await;
+                        let Some(rebased) = health.check(rebased).await else {
+                            broken_off = Some((upto, last));
+                            continue;
+                        };
+                        broken_off = rebased.map(|upto| (upto, last));
+                    }
                     tracing::info!("the database was restarted; the feed goes on where it was");
                     recent.expect_repeats();
                     cursor = place;
                 } else {
+                    broken_off = None;
                     tracing::warn!("the database was replaced or lost its history; clients are told to refetch");
                     stats.resets.add(1);
                     cursor = present.clone();

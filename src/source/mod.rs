@@ -31,11 +31,13 @@ pub trait Source: Send + Sync + 'static {
     /// When the database is not reachable, or must not be read from, as a standby.
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>>;
 
-    /// The rows of a window, streamed. Memory does not grow with its size.
+    /// The rows of a window, streamed. Memory does not grow with its size. A window of another epoch than the present
+    /// one is refused with [`Error::EpochChanged`]: its ends have to be rebased first.
     fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>>;
 
     /// The place of a position of an earlier epoch in the present one, or `None` when it has none (the database was
-    /// replaced): then only a reset is honest.
+    /// replaced): then only a reset is honest. What both ends of a window bound before, their places bound after,
+    /// rows that were lost excepted.
     ///
     /// # Errors
     /// When the database is not reachable.

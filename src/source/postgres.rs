@@ -33,22 +33,22 @@ pub struct PostgresSource {
     /// The connection that polls. Whoever uses it takes it out, and puts it back only when it is in good order: an
     /// error, a time-out or a dropped future closes it.
     polling: Mutex<Option<Polling>>,
-    identity: Mutex<Option<(Identity, Epoch)>>,
 }
 
-/// An open connection, and what is known since it was opened.
+/// An open connection, and the life of the cluster that it is in.
 struct Polling {
     connection: PgConnection,
-    /// When statistics were last reset, in microseconds. Recovery from a crash resets them, and also ends every
-    /// connection, so asking once for each is enough.
-    crash: i64,
+    life: Life,
+    epoch: Epoch,
 }
 
 /// What tells one life of a cluster from another. Within one, no transaction id is used twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Identity {
+struct Life {
     timeline: String,
     boot: i64,
+    /// When statistics were last reset, in microseconds. Recovery from a crash resets them, and also ends every
+    /// connection, so asking once for each is enough.
     crash: i64,
 }
 
@@ -64,7 +64,6 @@ impl PostgresSource {
             options,
             wake: config.wake,
             polling: Mutex::new(None),
-            identity: Mutex::new(None),
         };
         source.check_shape().await?;
         Ok(source)
@@ -99,63 +98,84 @@ impl PostgresSource {
             .execute("SET plan_cache_mode = force_generic_plan")
             .await
             .map_err(Error::database(doing))?;
-        let crash = sqlx::query_scalar!(
-            r#"SELECT coalesce((extract(epoch FROM stats_reset) * 1000000)::bigint, 0) AS "crash!" FROM pg_stat_bgwriter"#
+        let row = sqlx::query!(
+            r#"SELECT pg_is_in_recovery() AS "standby!",
+                      CASE WHEN NOT pg_is_in_recovery()
+                           THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline,
+                      (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "boot!",
+                      coalesce((extract(epoch FROM stats_reset) * 1000000)::bigint, 0) AS "crash!"
+                 FROM pg_stat_bgwriter"#
         )
         .fetch_one(&mut connection)
         .await
         .map_err(Error::database(doing))?;
-        Ok(Polling { connection, crash })
+        let life = Life {
+            timeline: primary(row.standby, row.timeline)?,
+            boot: row.boot,
+            crash: row.crash,
+        };
+        let epoch = epoch_of(&mut connection, &life).await?;
+        Ok(Polling {
+            connection,
+            life,
+            epoch,
+        })
     }
 
     async fn keep(&self, polling: Polling) {
         *self.polling.lock().await = Some(polling);
     }
+}
 
-    /// The epoch that this life of the cluster is, entered in the table when it is new.
-    async fn epoch(&self, connection: &mut PgConnection, found: Identity) -> Result<Epoch, Error> {
-        let mut identity = self.identity.lock().await;
-        if let Some((known, epoch)) = &*identity
-            && *known == found
-        {
-            return Ok(*epoch);
-        }
-        let doing = "note the epoch of the feed";
-        // The next transaction id as of the last checkpoint is at most that of the moment this life began with, as
-        // start-up and promotion checkpoint it: positions are cut there, and nothing is skipped.
-        sqlx::query!(
-            r#"INSERT INTO rowcast_epochs (system_id, timeline, boot, crash, start_xid)
-               SELECT s.system_identifier, $1, $2, $3,
-                      (split_part(c.next_xid, ':', 1)::numeric * 4294967296
-                       + split_part(c.next_xid, ':', 2)::numeric)::text::xid8
-                 FROM pg_control_system() s, pg_control_checkpoint() c
-               ON CONFLICT DO NOTHING"#,
-            found.timeline,
-            found.boot,
-            found.crash,
+/// Refuses a standby, which has no timeline of its own.
+fn primary(standby: bool, timeline: Option<String>) -> Result<String, Error> {
+    timeline.filter(|_| !standby).ok_or_else(|| {
+        Error::Unusable(
+            "it is a standby, and the snapshots of a standby leave out transactions in flight, so rows would be lost; give \
+             the URL of the primary"
+                .into(),
         )
-        .execute(&mut *connection)
-        .await
-        .map_err(Error::database(doing))?;
-        let row = sqlx::query!(
-            r#"SELECT epoch, tag FROM rowcast_epochs
-                WHERE system_id = (SELECT system_identifier FROM pg_control_system())
-                  AND timeline = $1 AND boot = $2 AND crash = $3
-                ORDER BY epoch"#,
-            found.timeline,
-            found.boot,
-            found.crash,
-        )
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(Error::database(doing))?;
-        let epoch = Epoch {
-            number: row.epoch.cast_unsigned(),
-            tag: row.tag as u32,
-        };
-        *identity = Some((found, epoch));
-        Ok(epoch)
-    }
+    })
+}
+
+/// The epoch that a life of the cluster is, entered in the table when it is new.
+async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Result<Epoch, Error> {
+    let doing = "note the epoch of the feed";
+    // The next transaction id as of the last checkpoint is at most that of the moment this life began with, as
+    // start-up and promotion checkpoint it: positions are cut there, and nothing is skipped.
+    sqlx::query!(
+        r#"INSERT INTO rowcast_epochs (system_id, timeline, boot, crash, start_xid)
+           SELECT s.system_identifier, $1, $2, $3,
+                  (split_part(c.next_xid, ':', 1)::numeric * 4294967296
+                   + split_part(c.next_xid, ':', 2)::numeric)::text::xid8
+             FROM pg_control_system() s, pg_control_checkpoint() c
+            WHERE NOT EXISTS (SELECT FROM rowcast_epochs e
+                               WHERE e.system_id = s.system_identifier
+                                 AND e.timeline = $1 AND e.boot = $2 AND e.crash = $3)
+           ON CONFLICT DO NOTHING"#,
+        life.timeline,
+        life.boot,
+        life.crash,
+    )
+    .execute(&mut *connection)
+    .await
+    .map_err(Error::database(doing))?;
+    let row = sqlx::query!(
+        r#"SELECT epoch, tag FROM rowcast_epochs
+            WHERE system_id = (SELECT system_identifier FROM pg_control_system())
+              AND timeline = $1 AND boot = $2 AND crash = $3
+            ORDER BY epoch"#,
+        life.timeline,
+        life.boot,
+        life.crash,
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(Error::database(doing))?;
+    Ok(Epoch {
+        number: row.epoch.cast_unsigned(),
+        tag: row.tag as u32,
+    })
 }
 
 impl Source for PostgresSource {
@@ -173,29 +193,18 @@ impl Source for PostgresSource {
             .fetch_one(&mut polling.connection)
             .await
             .map_err(Error::database(doing))?;
-            let (false, Some(timeline)) = (row.standby, row.timeline) else {
-                return Err(Error::Unusable(
-                    "it is a standby, and the snapshots of a standby leave out transactions in flight, so rows would be \
-                     lost; give the URL of the primary"
-                        .into(),
-                ));
-            };
-            let epoch = self
-                .epoch(
-                    &mut polling.connection,
-                    Identity {
-                        timeline,
-                        boot: row.boot,
-                        crash: polling.crash,
-                    },
-                )
-                .await?;
+            let timeline = primary(row.standby, row.timeline)?;
+            // A pooler in between may have given us another server, or the same one in another life.
+            if timeline != polling.life.timeline || row.boot != polling.life.boot {
+                return Err(Error::EpochChanged);
+            }
             let snapshot = Snapshot::from_str(&row.snapshot).map_err(|_| {
                 Error::Unusable(format!(
                     "its snapshot {:?} is not one we can read",
                     row.snapshot
                 ))
             })?;
+            let epoch = polling.epoch;
             self.keep(polling).await;
             Ok(Cursor {
                 epoch,
@@ -211,9 +220,15 @@ impl Source for PostgresSource {
             return foreign_cursor();
         };
         let (after, upto) = (after.to_string(), upto.to_string());
+        let epochs = [window.after.epoch, window.upto.epoch];
         let resume_after = window.resume_after.map_or(i64::MIN, |id| id.0);
         Box::pin(try_stream! {
             let mut polling = self.polling().await?;
+            if epochs != [polling.epoch; 2] {
+                self.keep(polling).await;
+                Err(Error::EpochChanged)?;
+                return;
+            }
             {
                 // Visibility comes from the frozen snapshot, not from the statement, so the window may be read later
                 // and again. The two branches are disjoint: what was in flight at $1 is below its xmax. One branch

@@ -144,6 +144,11 @@ impl Source for SqliteSource {
         };
         Box::pin(try_stream! {
             let mut reader = self.reader().await?;
+            if reader.epoch != window.after.epoch || reader.epoch != window.upto.epoch {
+                self.keep(reader).await;
+                Err(Error::EpochChanged)?;
+                return;
+            }
             let mut last = window.resume_after.map_or(after, |id| id.0.max(after));
             loop {
                 // As bytes: text that is not UTF-8 must spoil its own row only.
