@@ -1,7 +1,7 @@
 //! One share of the connections, and the task that owns them: it answers their requests between two batches, so that
 //! every answer names a position that is true for what the connection has been sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -211,9 +211,11 @@ impl Shard {
             return;
         };
         let own = self.slots.of(slot_id);
-        let new: Vec<_> = channels
+        // The same name may stand in one request twice.
+        let new: BTreeSet<_> = channels
             .iter()
-            .filter(|channel| !self.index.contains(own, channel.as_str()))
+            .map(ChannelPattern::as_str)
+            .filter(|channel| !self.index.contains(own, channel))
             .collect();
         let limit = self.options.subscriptions_max;
         if own.len() + new.len() > limit {
@@ -233,14 +235,10 @@ impl Shard {
             self.reply(connection, &frame);
             return;
         }
-        let before = own.len();
+        self.counters.subscriptions.add(new.len() as u64);
         for channel in new {
-            // The same name may stand in one request twice.
-            if !self.index.contains(own, channel.as_str()) {
-                self.index.join(channel.as_str(), slot_id, own);
-            }
+            self.index.join(channel, slot_id, own);
         }
-        self.counters.subscriptions.add((own.len() - before) as u64);
         let names: Vec<_> = channels.iter().map(ChannelPattern::as_str).collect();
         let recovered = match since {
             Since::Cursor(cursor) => *cursor.to_string() == *self.edge,
