@@ -32,6 +32,8 @@ pub(super) struct Shard {
     plan: Plan,
     /// Slots that were sent a part of the present window and no position yet.
     owed: Vec<SlotId>,
+    /// Clients are told to come back elsewhere or later, spread over this many milliseconds.
+    draining: Option<u64>,
 }
 
 struct Slots(Vec<Option<Slot>>);
@@ -101,6 +103,7 @@ impl Shard {
             index: Index::default(),
             plan: Plan::default(),
             owed: Vec::new(),
+            draining: None,
         }
     }
 
@@ -186,6 +189,10 @@ impl Shard {
             self.slots.0.len() as SlotId - 1
         };
         self.slot_of.insert(connection, id);
+        // Its request was under way when the shutdown began.
+        if let Some(spread_ms) = self.draining {
+            self.send_away(id, spread_ms);
+        }
     }
 
     fn remove(&mut self, connection: u64) {
@@ -498,21 +505,26 @@ impl Shard {
     }
 
     async fn drain(&mut self, spread_ms: u64) {
-        for (n, slot) in self.slot_of.values().enumerate() {
-            let disconnect = ServerFrame::Disconnect {
-                code: DisconnectCode::ServerShutdown,
-                reconnect: true,
-                retry_after_ms: fastrand::u64(..=spread_ms),
-                cursor: &self.edge,
-            };
-            self.write(*slot, Frames::Shared(&disconnect.encode()));
-            if let Some(slot) = &self.slots.0[*slot as usize] {
-                slot.outlet
-                    .close(CloseCode::GoingAway, "the server is shutting down");
-            }
+        self.draining = Some(spread_ms);
+        for (n, &slot) in self.slot_of.values().enumerate() {
+            self.send_away(slot, spread_ms);
             if (n + 1) % WRITES_PER_TURN == 0 {
                 yield_now().await;
             }
+        }
+    }
+
+    fn send_away(&self, slot: SlotId, spread_ms: u64) {
+        let disconnect = ServerFrame::Disconnect {
+            code: DisconnectCode::ServerShutdown,
+            reconnect: true,
+            retry_after_ms: fastrand::u64(..=spread_ms),
+            cursor: &self.edge,
+        };
+        self.write(slot, Frames::Shared(&disconnect.encode()));
+        if let Some(slot) = &self.slots.0[slot as usize] {
+            slot.outlet
+                .close(CloseCode::GoingAway, "the server is shutting down");
         }
     }
 }
