@@ -20,7 +20,7 @@ const BACKLOG: u32 = 4096;
 /// Clients told to reconnect do so within this time, each at a moment of its own.
 const RECONNECT_SPREAD_MS: u64 = 2000;
 
-/// How long clients may take to close their connections at shutdown.
+/// How long clients may take at shutdown to end their requests and close their connections.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is ready: its port is bound and its feed has begun.
@@ -70,13 +70,14 @@ impl Server {
             hub,
             ..
         } = self;
+        let mut deadline = Instant::now();
         http::serve(&hub, listener, async {
             shutdown.await;
+            deadline = Instant::now() + DRAIN_TIMEOUT;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
             hub.drain(RECONNECT_SPREAD_MS).await;
         })
         .await;
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
         while broadcaster.client_count() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(20)).await;
         }

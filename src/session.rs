@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::hub::{Connection, Frames, Hub, Request, Seat};
-use crate::protocol::{ClientFrame, ClientRequest, ErrorCode, RequestId, ServerFrame};
+use crate::hub::{Connection, Frames, Hub, Request, Seat, TOO_SLOW, Written};
+use crate::protocol::{ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, ServerFrame};
 use crate::stats::Counters;
 
-/// A client that is connected. Dropping it gives up its subscriptions.
+/// A client that is connected, and counts as such until it is dropped.
 pub(crate) struct Session {
     seat: Seat,
     outlet: Arc<dyn Connection>,
@@ -40,6 +40,22 @@ impl Session {
             ErrorCode::InvalidMessage,
             "a message is JSON in a text frame, and this is a binary frame",
         );
+    }
+
+    /// Whether the goodbye has begun: what the client says no longer matters.
+    pub fn has_left(&self) -> bool {
+        self.seat.has_left()
+    }
+
+    /// Gives up the client's subscriptions, before the goodbye.
+    pub fn leave(&mut self) {
+        self.seat.leave();
+    }
+
+    /// Ends the session of a client that asks and does not read the answers.
+    pub fn too_slow(&self) {
+        self.counters.slow_connections_closed.add(1);
+        self.outlet.close(CloseCode::TryAgainLater, TOO_SLOW);
     }
 
     async fn ask(&self, ClientFrame { id, request }: ClientFrame) {
@@ -94,6 +110,8 @@ impl Session {
             message,
             limit: None,
         };
-        self.outlet.write(Frames::Shared(&frame.encode()));
+        if self.outlet.write(Frames::Shared(&frame.encode())) == Written::Full {
+            self.too_slow();
+        }
     }
 }

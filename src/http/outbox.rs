@@ -27,6 +27,8 @@ struct State {
     /// What the socket did not take, in order. The first may be sent in part.
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
+    /// How many bytes of the connection's own frames were queued since the queue was empty.
+    own_bytes: usize,
     close: Option<(CloseCode, String)>,
     /// Nothing of the hub's goes out any more.
     closing: bool,
@@ -59,25 +61,37 @@ impl Outbox {
         self.lock().close.take()
     }
 
-    /// No more of the hub's frames: the peer has said goodbye, or is about to be told.
+    /// No more of the hub's frames: the peer has said goodbye, or is about to be told. What waits is dropped, as the
+    /// goodbye would have to wait behind it.
     pub fn stop(&self) {
-        self.lock().closing = true;
+        let mut state = self.lock();
+        state.closing = true;
+        state.close = None;
+        state.drop_queue();
     }
 
-    /// Sends frames of the connection's own: answers to pings, and the closing handshake. They are few, and go out
-    /// however full the queue is.
+    /// Whether the client has pinged for longer than it may without reading the answers.
+    pub fn is_flooded(&self) -> bool {
+        let state = self.lock();
+        !state.closing && state.own_bytes > self.bytes_max
+    }
+
+    /// Sends frames of the connection's own: answers to pings, and the closing handshake. They go out however full the
+    /// queue is; whoever reads the pings sees to it that they are few.
     pub fn write_control(&self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
         let sent = self.try_write(&state, bytes)?;
+        state.own_bytes += bytes.len() - sent;
         self.queue_rest(&mut state, Frames::Own(bytes), sent);
         Ok(())
     }
 
-    /// Sends what waits, as far as the socket takes it.
+    /// Sends what waits, as far as the socket takes it. A stream that is not TCP is written to by its own task.
     pub fn flush(&self) -> io::Result<()> {
+        let Some(tcp) = &self.tcp else { return Ok(()) };
         let mut state = self.lock();
         while let Some(first) = state.queue.front() {
-            match self.tcp().try_write(first) {
+            match tcp.try_write(first) {
                 Ok(sent) => state.sent(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -135,11 +149,18 @@ impl State {
                 if self.queue.is_empty() {
                     // The queue was needed once; most never need it.
                     self.queue = VecDeque::new();
+                    self.own_bytes = 0;
                 }
             } else {
                 *first = rest;
             }
         }
+    }
+
+    /// Keeps the first only: it has frames that may be cut in the middle already, and has to go out whole.
+    fn drop_queue(&mut self) {
+        self.queue.truncate(1);
+        self.queued_bytes = self.queue.front().map_or(0, Bytes::len);
     }
 }
 
@@ -173,9 +194,7 @@ impl Connection for Outbox {
         state.closing = true;
         state.close = Some((code, reason.to_owned()));
         if code == CloseCode::TryAgainLater {
-            // The first has frames that may be cut in the middle already: it has to go out whole.
-            state.queue.truncate(1);
-            state.queued_bytes = state.queue.front().map_or(0, Bytes::len);
+            state.drop_queue();
         }
         drop(state);
         self.work.notify_one();

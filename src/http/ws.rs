@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, In
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tungstenite::Message;
-use tungstenite::error::{CapacityError, Error as WsError};
+use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
@@ -40,30 +40,52 @@ pub(super) async fn serve_tcp(hub: Hub, stream: TcpStream, early: Bytes) {
         flow = peer.turn(&outbox).await;
     }
     // The hub is done with it before the goodbye.
-    drop(peer.session.take());
+    peer.session.leave();
     let goodbye = async {
+        if flow == Flow::Closing {
+            // The answer may have been read already, behind other frames, and is not announced again.
+            flow = peer.receive(&mut Tcp(&outbox)).await;
+        }
         while flow == Flow::Closing {
             flow = peer.turn(&outbox).await;
         }
-        if flow == Flow::Deaf {
-            discard_input(&outbox).await;
+        if flow == Flow::Ending {
+            end(&outbox).await;
         }
     };
     // A client that does not answer is cut off.
     let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
 }
 
-/// Reads on without looking until the client hangs up: a stream dropped with unread input is reset, and the client
-/// would lose our last frame.
-async fn discard_input(outbox: &Outbox) {
+/// Sends what waits, which ends with the close, and hangs up. Reads on without looking until the client hangs up too:
+/// a stream dropped with unread input is reset, and the client would lose our last frame.
+async fn end(outbox: &Outbox) {
     let tcp = outbox.tcp();
-    let _ = socket2::SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
     let mut buffer = [0; 1024];
-    while tcp.readable().await.is_ok() {
-        match tcp.try_read(&mut buffer) {
-            Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(0) | Err(_) => break,
+    let mut hung_up = false;
+    loop {
+        let interest = match (outbox.has_queue(), hung_up) {
+            (true, true) => Interest::WRITABLE,
+            (true, false) => Interest::READABLE | Interest::WRITABLE,
+            (false, true) => return,
+            (false, false) => {
+                let _ = socket2::SockRef::from(tcp).shutdown(std::net::Shutdown::Write);
+                Interest::READABLE
+            }
+        };
+        let Ok(ready) = tcp.ready(interest).await else {
+            return;
+        };
+        if ready.is_writable() && outbox.flush().is_err() {
+            return;
+        }
+        if ready.is_readable() || ready.is_read_closed() {
+            match tcp.try_read(&mut buffer) {
+                Ok(1..) => {}
+                Ok(0) => hung_up = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
         }
     }
 }
@@ -76,6 +98,7 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(hub: Hub, stream: S)
     let mut buffer = vec![0; STREAM_READ_BYTES];
     let mut flow = Flow::Open;
     let mut cut_off = None;
+    let mut unflushed = false;
     while matches!(flow, Flow::Open | Flow::Closing) {
         let front = outbox.front();
         tokio::select! {
@@ -83,9 +106,19 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(hub: Hub, stream: S)
                 let Ok(read) = read else { break };
                 flow = peer.receive(&mut Buffered { input: &buffer[..read], ended: read == 0, outbox: &outbox }).await;
             }
-            written = async { writer.write(front.as_deref().unwrap_or_default()).await }, if front.is_some() => {
+            // One future for both: they share the writer. Neither loses bytes when another branch is first.
+            written = async {
+                match &front {
+                    Some(front) => writer.write(front).await,
+                    None => writer.flush().await.map(|()| 0),
+                }
+            }, if front.is_some() || unflushed => {
                 let Ok(written) = written else { break };
-                outbox.sent(written);
+                if front.is_some() {
+                    outbox.sent(written);
+                }
+                // Streams that encrypt may keep what they were given until they are told to send it.
+                unflushed = front.is_some();
             }
             () = outbox.work.notified() => {
                 flow = peer.close_if_asked(&mut Buffered { input: &[], ended: false, outbox: &outbox }, flow);
@@ -93,17 +126,23 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(hub: Hub, stream: S)
             () = tokio::time::sleep_until(cut_off.unwrap_or_else(tokio::time::Instant::now)), if cut_off.is_some() => break,
         }
         if flow == Flow::Closing && cut_off.is_none() {
-            drop(peer.session.take());
+            peer.session.leave();
             cut_off = Some(tokio::time::Instant::now() + CLOSE_TIMEOUT);
         }
     }
-    // The last frame is the close; it has to leave before the stream does.
+    peer.session.leave();
+    if flow != Flow::Ending {
+        return;
+    }
+    // As `end` does it: the last frame is the close, and has to leave before the stream does.
     let goodbye = async {
         while let Some(front) = outbox.front() {
             let written = writer.write(&front).await?;
             outbox.sent(written);
         }
-        writer.shutdown().await
+        writer.shutdown().await?;
+        while reader.read(&mut buffer).await? > 0 {}
+        io::Result::Ok(())
     };
     let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
 }
@@ -114,14 +153,15 @@ enum Flow {
     Open,
     /// A close was sent or received, and the other is awaited.
     Closing,
-    /// A close was sent, and what the client sends cannot be understood any more.
-    Deaf,
+    /// Our last frame is on its way, and nothing that the client sends matters any more.
+    Ending,
+    /// The client has hung up.
     Over,
 }
 
 /// The client at the other end.
 struct Peer {
-    session: Option<Session>,
+    session: Session,
     codec: WebSocketContext,
 }
 
@@ -136,7 +176,7 @@ impl Peer {
             .max_frame_size(Some(limit));
         let codec = WebSocketContext::from_partially_read(early.into(), Role::Server, Some(config));
         Self {
-            session: Some(Session::open(hub, outbox).await),
+            session: Session::open(hub, outbox).await,
             codec,
         }
     }
@@ -172,15 +212,18 @@ impl Peer {
     }
 
     /// Handles what the client has sent so far.
-    async fn receive(&mut self, wire: &mut impl Wire) -> Flow {
+    async fn receive<W: Wire>(&mut self, wire: &mut W) -> Flow {
         let mut messages = 0;
         loop {
             match self.codec.read(wire) {
                 Ok(message) => {
-                    if message.is_close() {
+                    if message.is_close() && !self.session.has_left() {
                         wire.outbox().stop();
                     }
                     self.handle(message).await;
+                    if wire.outbox().is_flooded() {
+                        self.session.too_slow();
+                    }
                 }
                 Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.flow();
@@ -190,16 +233,25 @@ impl Peer {
             messages += 1;
             if messages % MESSAGES_PER_TURN == 0 {
                 tokio::task::yield_now().await;
+                // A client that never pauses is written to, and closed, like any other.
+                if wire.outbox().flush().is_err() {
+                    return Flow::Over;
+                }
+                let flow = self.close_if_asked(wire, self.flow());
+                if flow != Flow::Open && W::KEEPS_UNREAD && !self.session.has_left() {
+                    return flow;
+                }
             }
         }
     }
 
     async fn handle(&mut self, message: Message) {
-        // Without a session the goodbye is under way.
-        let Some(session) = &self.session else { return };
+        if self.session.has_left() {
+            return;
+        }
         match message {
-            Message::Text(text) => session.text(&text).await,
-            Message::Binary(_) => session.binary(),
+            Message::Text(text) => self.session.text(&text).await,
+            Message::Binary(_) => self.session.binary(),
             // The codec answers these, with its next read.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
         }
@@ -208,6 +260,11 @@ impl Peer {
     /// Tells the client why the connection ends, where it can still be told.
     fn fail(&mut self, wire: &mut impl Wire, error: &WsError) -> Flow {
         let code = match error {
+            // Both have said goodbye.
+            WsError::ConnectionClosed => return Flow::Ending,
+            WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => return Flow::Over,
+            // We have said goodbye, and the client talks nonsense.
+            _ if self.session.has_left() => return Flow::Ending,
             WsError::Capacity(CapacityError::MessageTooLong { .. }) => CloseCode::MessageTooBig,
             WsError::Utf8(_) => CloseCode::NotUtf8,
             WsError::Protocol(_) => CloseCode::Protocol,
@@ -215,9 +272,9 @@ impl Peer {
         };
         let mut reason = error.to_string();
         reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
-        let _ = self.codec.close(wire, Some(close_frame(code, reason)));
         wire.outbox().stop();
-        Flow::Deaf
+        let _ = self.codec.close(wire, Some(close_frame(code, reason)));
+        Flow::Ending
     }
 
     fn close_if_asked(&mut self, wire: &mut impl Wire, flow: Flow) -> Flow {
@@ -243,6 +300,9 @@ fn close_frame(code: CloseCode, reason: String) -> CloseFrame {
 
 /// What the codec reads from and writes to. Reading gives what is there, writing queues what the socket does not take.
 trait Wire: Read + Write {
+    /// Whether what was not read now can be read later.
+    const KEEPS_UNREAD: bool;
+
     fn outbox(&self) -> &Outbox;
 }
 
@@ -265,6 +325,8 @@ impl Write for Tcp<'_> {
 }
 
 impl Wire for Tcp<'_> {
+    const KEEPS_UNREAD: bool = true;
+
     fn outbox(&self) -> &Outbox {
         self.0
     }
@@ -297,6 +359,8 @@ impl Write for Buffered<'_> {
 }
 
 impl Wire for Buffered<'_> {
+    const KEEPS_UNREAD: bool = false;
+
     fn outbox(&self) -> &Outbox {
         self.outbox
     }

@@ -26,6 +26,9 @@ const SHARD_QUEUE_BATCHES: usize = 4;
 /// Requests of clients a shard may lie behind before clients wait.
 const SHARD_QUEUE_REQUESTS: usize = 1024;
 
+/// Tells a client why it is closed that has more waiting than may.
+pub(crate) const TOO_SLOW: &str = "reading too slowly; reconnect and resume";
+
 /// What a connection may use.
 #[derive(Debug, Clone, Copy)]
 pub struct HubOptions {
@@ -222,7 +225,7 @@ impl Hub {
         let shard = self.inner.shards[connection as usize % self.inner.shards.len()].clone();
         let seat = Seat {
             connection,
-            shard,
+            shard: Some(shard),
             counters: Arc::clone(&self.inner.counters),
         };
         seat.counters.connections.add(1);
@@ -245,10 +248,11 @@ impl Drop for Inner {
     }
 }
 
-/// A connection's place in the hub, given up when dropped.
+/// A connection's place in the hub. It counts as connected until it is dropped.
 pub(crate) struct Seat {
     connection: u64,
-    shard: mpsc::Sender<Request>,
+    /// None once it has left.
+    shard: Option<mpsc::Sender<Request>>,
     counters: Arc<Counters>,
 }
 
@@ -259,21 +263,34 @@ impl Seat {
 
     /// Waits while the shard has too much to do: whoever asks faster than it answers is slowed down.
     pub async fn ask(&self, request: Request) {
-        // The hub has ended, and the connection is about to.
-        let _ = self.shard.send(request).await;
+        if let Some(shard) = &self.shard {
+            // When it fails, the hub has ended, and the connection is about to.
+            let _ = shard.send(request).await;
+        }
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.shard.is_none()
+    }
+
+    /// Gives up all subscriptions. Nothing is sent to the connection any more.
+    pub fn leave(&mut self) {
+        let Some(shard) = self.shard.take() else {
+            return;
+        };
+        let request = Request::Remove {
+            connection: self.connection,
+        };
+        if let Err(mpsc::error::TrySendError::Full(request)) = shard.try_send(request) {
+            // Thousands may leave at once, and none may be forgotten.
+            tokio::spawn(async move { shard.send(request).await });
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.leave();
         self.counters.connections.subtract(1);
-        let request = Request::Remove {
-            connection: self.connection,
-        };
-        if let Err(mpsc::error::TrySendError::Full(request)) = self.shard.try_send(request) {
-            // Thousands may leave at once, and none may be forgotten.
-            let shard = self.shard.clone();
-            tokio::spawn(async move { shard.send(request).await });
-        }
     }
 }

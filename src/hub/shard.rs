@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::index::{Index, SlotId, Subscriptions, SubscriptionsOf, TopicId};
-use super::{Connection, Delivery, Frames, HubOptions, Request, Written};
+use super::{Connection, Delivery, Frames, HubOptions, Request, TOO_SLOW, Written};
 use crate::event::{ChannelPattern, for_each_pattern};
 use crate::protocol::{
     CloseCode, DisconnectCode, Encoded, ErrorCode, Limits, RequestId, ResetReason, ServerFrame,
@@ -311,10 +311,7 @@ impl Shard {
             Written::Full => {
                 self.counters.slow_connections_closed.add(1);
                 // What it has been sent may end before the present position; this batch is not all sent to it.
-                slot.outlet.close(
-                    CloseCode::TryAgainLater,
-                    "reading too slowly; reconnect and resume",
-                );
+                slot.outlet.close(CloseCode::TryAgainLater, TOO_SLOW);
             }
         }
     }

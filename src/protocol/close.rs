@@ -12,7 +12,8 @@ pub enum CloseCode {
     NotUtf8 = 1007,
     /// A message is larger than the limit that `welcome` names.
     MessageTooBig = 1009,
-    /// The client reads too slowly and its queue is full: reconnect, and resume from the cursor in the reason.
+    /// The client reads too slowly and its queue is full: reconnect, and resume from the last cursor it has
+    /// seen.
     TryAgainLater = 1013,
 }
 
