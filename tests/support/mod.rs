@@ -1,4 +1,4 @@
-//! What several test binaries need and no user does: throw-away databases and directories.
+//! What several test binaries need and no user does: throw-away databases, directories and servers, and clients.
 //! Helpers for one subject live in the test file of that subject.
 #![allow(
     dead_code,
@@ -6,8 +6,12 @@
 )]
 #![allow(unused_imports, reason = "the re-exports below, for the same reason")]
 
+#[cfg(feature = "sqlite")]
+pub mod feed;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod raw;
 
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
