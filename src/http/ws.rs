@@ -33,7 +33,9 @@ const STREAM_READ_BYTES: usize = 4096;
 /// Serves a client over TCP until it leaves. `early` is what was read behind the handshake.
 pub(super) async fn serve_tcp(hub: Hub, stream: TcpStream, early: Bytes) {
     let outbox = Arc::new(Outbox::new(Some(stream), hub.options().outbox_bytes_max));
-    let mut peer = Peer::open(&hub, Arc::clone(&outbox), early).await;
+    // What takes a moment only is boxed, here and below: this future is allocated for as long as the client stays.
+    let mut peer = Box::pin(Peer::open(&hub, Arc::clone(&outbox), early)).await;
+    drop(hub);
     // What came with the handshake is not announced by the socket again.
     let mut flow = peer.receive(&mut Tcp(&outbox)).await;
     while flow == Flow::Open {
@@ -54,7 +56,7 @@ pub(super) async fn serve_tcp(hub: Hub, stream: TcpStream, early: Bytes) {
         }
     };
     // A client that does not answer is cut off.
-    let _ = timeout(CLOSE_TIMEOUT, goodbye).await;
+    let _ = Box::pin(timeout(CLOSE_TIMEOUT, goodbye)).await;
 }
 
 /// Sends what waits, which ends with the close, and hangs up. Reads on without looking until the client hangs up too:
@@ -174,7 +176,9 @@ impl Peer {
             .write_buffer_size(0)
             .max_message_size(Some(limit))
             .max_frame_size(Some(limit));
-        let codec = WebSocketContext::from_partially_read(early.into(), Role::Server, Some(config));
+        // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
+        let codec =
+            WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
         Self {
             session: Session::open(hub, outbox).await,
             codec,
@@ -220,7 +224,7 @@ impl Peer {
                     if message.is_close() && !self.session.has_left() {
                         wire.outbox().stop();
                     }
-                    self.handle(message).await;
+                    Box::pin(self.handle(message)).await;
                     if wire.outbox().is_flooded() {
                         self.session.too_slow();
                     }
