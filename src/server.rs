@@ -17,9 +17,6 @@ use crate::source;
 /// Connections the system accepts for us while we are busy. Thousands may come at once after a restart.
 const BACKLOG: u32 = 4096;
 
-/// Clients told to reconnect do so within this time, each at a moment of its own.
-const RECONNECT_SPREAD_MS: u64 = 2000;
-
 /// How long clients may take at shutdown to end their requests and close their connections.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -75,7 +72,7 @@ impl Server {
             shutdown.await;
             deadline = Instant::now() + DRAIN_TIMEOUT;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
-            hub.drain(RECONNECT_SPREAD_MS).await;
+            hub.drain().await;
         })
         .await;
         while broadcaster.client_count() > 0 && Instant::now() < deadline {

@@ -150,10 +150,8 @@ pub(crate) enum Request {
     Remove {
         connection: u64,
     },
-    /// Tell everybody to come back elsewhere or later, spread over this many milliseconds, and close.
-    Drain {
-        spread_ms: u64,
-    },
+    /// Tell everybody to come back elsewhere or later, and close.
+    Drain,
 }
 
 /// What a shard is given to distribute.
@@ -180,6 +178,7 @@ impl Hub {
                 (requests_tx, deliveries_tx)
             })
             .unzip();
+        let own_shards: Vec<_> = shards.clone();
         let encoder = tokio::spawn(async move {
             while let Some(item) = items.recv().await {
                 let delivery = match item {
@@ -197,6 +196,8 @@ impl Hub {
                     let _ = shard.send(delivery.clone()).await;
                 }
             }
+            // The broadcaster has ended. A client that stayed would wait for ever.
+            drain(&own_shards).await;
         });
         Self {
             inner: Arc::new(Inner {
@@ -233,11 +234,15 @@ impl Hub {
         seat
     }
 
-    /// Tells every client to come back, at a time of its own within `spread_ms`, and closes its connection.
-    pub(crate) async fn drain(&self, spread_ms: u64) {
-        for shard in &self.inner.shards {
-            let _ = shard.send(Request::Drain { spread_ms }).await;
-        }
+    /// Tells every client to come back, each at a time of its own, and closes its connection.
+    pub(crate) async fn drain(&self) {
+        drain(&self.inner.shards).await;
+    }
+}
+
+async fn drain(shards: &[mpsc::Sender<Request>]) {
+    for shard in shards {
+        let _ = shard.send(Request::Drain).await;
     }
 }
 

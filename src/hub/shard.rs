@@ -20,6 +20,9 @@ use crate::stats::Counters;
 /// Writes between two chances for other tasks: 128 of them take about a millisecond.
 const WRITES_PER_TURN: usize = 128;
 
+/// Clients told to reconnect do so within this time, each at a moment of its own.
+const RECONNECT_SPREAD_MS: u64 = 2000;
+
 pub(super) struct Shard {
     /// The position of everything sent so far.
     edge: Arc<str>,
@@ -32,8 +35,8 @@ pub(super) struct Shard {
     plan: Plan,
     /// Slots that were sent a part of the present window and no position yet.
     owed: Vec<SlotId>,
-    /// Clients are told to come back elsewhere or later, spread over this many milliseconds.
-    draining: Option<u64>,
+    /// Everybody is told to come back elsewhere or later.
+    draining: bool,
 }
 
 struct Slots(Vec<Option<Slot>>);
@@ -103,7 +106,7 @@ impl Shard {
             index: Index::default(),
             plan: Plan::default(),
             owed: Vec::new(),
-            draining: None,
+            draining: false,
         }
     }
 
@@ -169,7 +172,7 @@ impl Shard {
                     },
                 );
             }
-            Request::Drain { spread_ms } => self.drain(spread_ms).await,
+            Request::Drain => self.drain().await,
         }
     }
 
@@ -190,8 +193,8 @@ impl Shard {
         };
         self.slot_of.insert(connection, id);
         // Its request was under way when the shutdown began.
-        if let Some(spread_ms) = self.draining {
-            self.send_away(id, spread_ms);
+        if self.draining {
+            self.send_away(id);
         }
     }
 
@@ -501,21 +504,21 @@ impl Shard {
         slots
     }
 
-    async fn drain(&mut self, spread_ms: u64) {
-        self.draining = Some(spread_ms);
+    async fn drain(&mut self) {
+        self.draining = true;
         for (n, &slot) in self.slot_of.values().enumerate() {
-            self.send_away(slot, spread_ms);
+            self.send_away(slot);
             if (n + 1) % WRITES_PER_TURN == 0 {
                 yield_now().await;
             }
         }
     }
 
-    fn send_away(&self, slot: SlotId, spread_ms: u64) {
+    fn send_away(&self, slot: SlotId) {
         let disconnect = ServerFrame::Disconnect {
             code: DisconnectCode::ServerShutdown,
             reconnect: true,
-            retry_after_ms: fastrand::u64(..=spread_ms),
+            retry_after_ms: fastrand::u64(..=RECONNECT_SPREAD_MS),
             cursor: &self.edge,
         };
         self.write(slot, Frames::Shared(&disconnect.encode()));
