@@ -192,11 +192,18 @@ impl Broadcaster {
     ) -> ListenerHandle {
         let events = self.listen();
         let counters = Arc::clone(&self.shared.counters);
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, mut stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Handle::current();
         let listen = async move {
             let mut events = std::pin::pin!(events);
-            while let Some(event) = events.next().await {
+            loop {
+                // Asked before every event: a batch may have many, and none is wanted after the drop.
+                let event = tokio::select! {
+                    biased;
+                    _ = &mut stopped => break,
+                    event = events.next() => event,
+                };
+                let Some(event) = event else { break };
                 if std::panic::catch_unwind(AssertUnwindSafe(|| callback(&event))).is_err() {
                     counters.listener_panics.add(1);
                     tracing::error!(
@@ -209,15 +216,8 @@ impl Broadcaster {
         // The thread ends with the handle, or with the stream.
         let spawned = std::thread::Builder::new()
             .name("rowcast-listener".into())
-            .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        biased;
-                        _ = stopped => {}
-                        () = listen => {}
-                    }
-                });
-            });
+            // Unconstrained: it has the thread for itself, and a budget used up would hide the drop of the handle.
+            .spawn(move || runtime.block_on(tokio::task::unconstrained(listen)));
         if let Err(error) = spawned {
             tracing::error!(%error, "no thread for a listener; it will hear nothing");
         }
