@@ -27,6 +27,12 @@ const QUEUE_BATCHES: usize = 64;
 /// Listeners that read from the table at the same time. The others wait their turn; the live feed waits for none.
 const CATCH_UP_READERS: usize = 2;
 
+/// Rows that are read from the table ahead of a listener.
+const CATCH_UP_ROWS: usize = 256;
+
+/// How long they may lie there before it loses its turn: it may never come back for them.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Wait of a listener that reads from the table, after an error.
 const CATCH_UP_RETRY: Duration = Duration::from_secs(1);
 
@@ -153,31 +159,25 @@ impl Broadcaster {
                         Rejoin::Ended => return,
                         Rejoin::Read(upto) => upto,
                     };
-                    let shared = Arc::clone(&listener.shared);
-                    let Ok(_turn) = shared.catch_up.acquire().await else { return };
                     let Some(window) = listener.window_to(upto).await else { continue };
-                    let mut rows = shared.source.rows(window.clone());
-                    let complete = loop {
-                        match rows.next().await {
-                            None => break true,
-                            Some(Ok(Err(_counted_by_the_tail))) => {}
-                            Some(Ok(Ok(event))) => {
-                                listener.last = Some(event.id);
-                                yield Arc::new(event);
-                            }
-                            Some(Err(error)) => {
-                                tracing::debug!(%error, "a listener could not read on from the table; trying again");
-                                break false;
-                            }
+                    let upto = window.upto.clone();
+                    let (rows_tx, mut rows) = mpsc::channel(CATCH_UP_ROWS);
+                    let reading = tokio::spawn(read(Arc::clone(&listener.shared), window, rows_tx));
+                    while let Some(event) = rows.recv().await {
+                        listener.last = Some(event.id);
+                        yield event;
+                    }
+                    match reading.await {
+                        Ok(Read::Complete) => {
+                            listener.cursor = upto;
+                            listener.last = None;
                         }
-                    };
-                    drop(rows);
-                    if complete {
-                        listener.cursor = window.upto;
-                        listener.last = None;
-                    } else {
-                        listener.unfinished = Some(window.upto);
-                        sleep(CATCH_UP_RETRY).await;
+                        Ok(Read::TurnLost) => listener.unfinished = Some(upto),
+                        // A panic of the source counts as an error.
+                        Ok(Read::Failed) | Err(_) => {
+                            listener.unfinished = Some(upto);
+                            sleep(CATCH_UP_RETRY).await;
+                        }
                     }
                 }
             }
@@ -329,6 +329,43 @@ async fn run_tail(shared: Arc<Shared>, interval: PollInterval) {
             sleep(CATCH_UP_RETRY).await;
         }
     }
+}
+
+/// How the reading of a window ended.
+enum Read {
+    Complete,
+    /// The listener left the rows lying, and others wait for their turn.
+    TurnLost,
+    Failed,
+}
+
+/// Reads a window for a listener that has fallen behind. In a task of its own, so that the turn can end though the
+/// listener stands still.
+async fn read(shared: Arc<Shared>, window: Window, rows_tx: mpsc::Sender<Arc<Event>>) -> Read {
+    let Ok(_turn) = shared.catch_up.acquire().await else {
+        return Read::Failed;
+    };
+    let mut rows = shared.source.rows(window);
+    while let Some(row) = rows.next().await {
+        match row {
+            Ok(Err(_counted_by_the_tail)) => {}
+            Ok(Ok(event)) => {
+                let event = Arc::new(event);
+                if rows_tx
+                    .send_timeout(event, CATCH_UP_PATIENCE)
+                    .await
+                    .is_err()
+                {
+                    return Read::TurnLost;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a listener could not read on from the table; trying again");
+                return Read::Failed;
+            }
+        }
+    }
+    Read::Complete
 }
 
 impl Shared {
