@@ -68,7 +68,7 @@ async fn run(connections: usize) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         println!(
             "  connected: {:.0} us of server CPU and {:.2} KB of memory for each, subscribed and idle",
-            (server.cpu() - cpu).as_secs_f64() * 1e6 / connections as f64,
+            server.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / connections as f64,
             (server.rss_bytes() - rss) as f64 / connections as f64 / 1024.0,
         );
         let batches = if own_channels {
@@ -160,7 +160,7 @@ impl Server {
         };
         std::thread::spawn(move || {
             log.map_while(Result::ok)
-                .for_each(|line| eprintln!("{line}"))
+                .for_each(|line| eprintln!("{line}"));
         });
         Self { process, address }
     }

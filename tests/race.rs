@@ -64,7 +64,7 @@ impl Server {
         };
         std::thread::spawn(move || {
             log.map_while(Result::ok)
-                .for_each(|line| eprintln!("{line}"))
+                .for_each(|line| eprintln!("{line}"));
         });
         Self { process, url }
     }

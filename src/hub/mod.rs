@@ -2,7 +2,9 @@
 //! Connections are spread over shards, each one task that owns its share, so that nothing here waits for a lock.
 
 mod index;
+mod plan;
 mod shard;
+mod slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

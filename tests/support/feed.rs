@@ -168,7 +168,9 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
-        let (socket, _) = soon("connect", connect_async(format!("ws://{address}/ws")))
+        let url = format!("ws://{address}/ws");
+        // Boxed: it is large, and every future that awaits it would be as large.
+        let (socket, _) = Box::pin(soon("connect", connect_async(url)))
             .await
             .expect("a WebSocket");
         Self { socket, pings: 0 }

@@ -120,8 +120,10 @@ async fn the_last_frame_of_a_batch_has_the_cursor_or_a_frame_of_its_own_does() {
 #[tokio::test]
 async fn a_large_transaction_arrives_whole_and_in_order_at_everybody() {
     const ROWS: usize = 5000;
+    /// Which rows a client is to have.
+    type Receives = fn(usize) -> bool;
     let feed = Feed::start().await;
-    let mut clients: Vec<(Client, fn(usize) -> bool)> = vec![
+    let mut clients: Vec<(Client, Receives)> = vec![
         (feed.subscribe(&["*"]).await, |_| true),
         (feed.subscribe(&["seven:*"]).await, |n| n % 7 == 0),
         (feed.subscribe(&["seven", "odd:1"]).await, |n| {
@@ -151,12 +153,9 @@ async fn a_large_transaction_arrives_whole_and_in_order_at_everybody() {
         let wanted: Vec<_> = wanted.into_iter().map(|n| inserted[n]).collect();
         assert_eq!(ids(&events), wanted, "client {n}");
         // The end of the window, either with the last event or after it.
-        let edge = loop {
-            if let Some(cursor) = events.last().and_then(|frame| frame.get("cursor")) {
-                break cursor.clone();
-            }
-            let frame = client.hear_a("cursor").await;
-            break frame["cursor"].clone();
+        let edge = match events.last().and_then(|frame| frame.get("cursor")) {
+            Some(cursor) => cursor.clone(),
+            None => client.hear_a("cursor").await["cursor"].clone(),
         };
         assert_eq!(edge, feed.broadcaster.cursor().to_string(), "client {n}");
         assert_eq!(client.hear_all().await, [] as [Value; 0], "client {n}");

@@ -106,6 +106,7 @@ async fn a_client_that_comes_during_a_shutdown_is_sent_away_too() {
     assert_eq!(late.hear_json().await["type"], "disconnect");
     late.send(&close(1001, b"")).await;
     late.hear_close(1001).await;
+    drop(late);
     witness.hear_close().await;
     witness.end().await;
     soon("the end", running).await.expect("ended well");
@@ -135,7 +136,7 @@ async fn a_client_that_does_not_read_is_closed_and_holds_nobody_up() {
         rounds += 1;
         assert!(rounds < ROUNDS_MAX, "it is still being waited for");
         let inserted = feed.insert_rows(&rows).await;
-        let (_, took) = timed(async {
+        let ((), took) = timed(async {
             for client in &mut quick {
                 assert_eq!(ids(&client.hear_events(rows.len()).await), inserted);
             }

@@ -1,0 +1,287 @@
+//! A made-up database, its writers, and its faults.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_stream::stream;
+use fastrand::Rng;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{BoxStream, StreamExt as _};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, sleep};
+
+use crate::cursor::{Cursor, Epoch, Position, Snapshot};
+use crate::error::Error;
+use crate::event::{Channels, Event, EventId};
+use crate::source::{Row, Source, Window};
+
+/// How long the writers of one run write.
+const RUN: Duration = Duration::from_secs(8);
+
+const CHANNELS: [&str; 7] = [
+    "tasks",
+    "plans",
+    "messages:1",
+    "messages:2",
+    "project:7:tasks",
+    "tasks plans",
+    "messages:1 project:7",
+];
+/// A database as Postgres is: ids and transaction numbers are given out before commit.
+pub(super) struct Database(Mutex<State>);
+
+pub(super) struct State {
+    random: Rng,
+    next_id: i64,
+    next_xid: u64,
+    in_flight: BTreeSet<u64>,
+    /// Committed rows, by transaction.
+    rows: BTreeMap<u64, Vec<Stored>>,
+    pub(super) committed: BTreeMap<i64, Committed>,
+    /// Per epoch after the first, the transaction number it began with.
+    epochs: Vec<u64>,
+    down: bool,
+    /// No more made-up errors.
+    pub(super) healthy: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Stored {
+    id: i64,
+    channels: Channels,
+}
+
+#[derive(Clone)]
+pub(super) struct Committed {
+    pub(super) begin: Instant,
+    pub(super) at: Instant,
+    pub(super) channels: Channels,
+}
+
+impl Database {
+    pub(super) fn new(random: Rng) -> Self {
+        let next_xid = 700;
+        Self(Mutex::new(State {
+            random,
+            next_id: 1,
+            next_xid,
+            in_flight: BTreeSet::new(),
+            rows: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            epochs: Vec::new(),
+            down: false,
+            healthy: false,
+        }))
+    }
+
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().expect("no panic under the lock")
+    }
+
+    /// Takes its time, and fails now and then.
+    async fn answer(&self) -> Result<(), Error> {
+        let (time, fails) = {
+            let mut state = self.lock();
+            let fails = state.down || (!state.healthy && state.random.u8(..40) == 0);
+            (state.random.u64(..5), fails)
+        };
+        sleep(Duration::from_millis(time)).await;
+        if fails {
+            Err(Error::Unusable("a made-up error".into()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl State {
+    fn snapshot(&self) -> Cursor {
+        let xmin = self.in_flight.first().copied().unwrap_or(self.next_xid);
+        Cursor {
+            epoch: Epoch {
+                number: self.epochs.len() as u64,
+                tag: 1,
+            },
+            position: Position::Snapshot(Snapshot {
+                xmin,
+                xmax: self.next_xid,
+                in_flight: self.in_flight.iter().copied().collect(),
+            }),
+        }
+    }
+}
+
+impl State {
+    /// The rows of a window, and where reading them breaks off.
+    fn read(&mut self, window: &Window) -> Result<(Vec<Stored>, Option<usize>), Error> {
+        let present = self.snapshot().epoch;
+        if window.after.epoch != present || window.upto.epoch != present {
+            return Err(Error::EpochChanged);
+        }
+        let (Position::Snapshot(after), Position::Snapshot(upto)) =
+            (&window.after.position, &window.upto.position)
+        else {
+            return Err(Error::EpochChanged);
+        };
+        let mut rows: Vec<_> = self
+            .rows
+            .range(after.xmin..upto.xmax.max(after.xmin))
+            .filter(|(xid, _)| sees(upto, **xid) && !sees(after, **xid))
+            .flat_map(|(_, rows)| rows)
+            .filter(|row| window.resume_after.is_none_or(|id| row.id > id.0))
+            .cloned()
+            .collect();
+        rows.sort_by_key(|row| row.id);
+        let breaks_off = !self.healthy && self.random.u8(..20) == 0;
+        let breaks_off = breaks_off.then(|| self.random.usize(..=rows.len()));
+        Ok((rows, breaks_off))
+    }
+}
+
+fn sees(snapshot: &Snapshot, xid: u64) -> bool {
+    xid < snapshot.xmax && !snapshot.in_flight.contains(&xid)
+}
+
+pub(super) async fn write(database: Arc<Database>, mut random: Rng) {
+    let end = Instant::now() + RUN;
+    while Instant::now() < end {
+        sleep(Duration::from_millis(random.u64(..300))).await;
+        if database.lock().down {
+            continue;
+        }
+        let begin = Instant::now();
+        let (xid, epoch) = {
+            let mut state = database.lock();
+            let xid = state.next_xid;
+            state.next_xid += 1;
+            state.in_flight.insert(xid);
+            (xid, state.epochs.len())
+        };
+        // Now and then a bulk insert, of several batches.
+        let count = if random.u8(..50) == 0 {
+            random.usize(1000..3500)
+        } else {
+            random.usize(..4)
+        };
+        let mut rows = Vec::new();
+        for n in 0..count {
+            if n < 4 {
+                sleep(Duration::from_millis(random.u64(..12))).await;
+            }
+            let channels =
+                Channels::parse(random.choice(CHANNELS).expect("not empty")).expect("valid");
+            let mut state = database.lock();
+            rows.push(Stored {
+                id: state.next_id,
+                channels,
+            });
+            state.next_id += 1;
+        }
+        if random.u8(..30) == 0 {
+            sleep(Duration::from_millis(random.u64(..3000))).await;
+        }
+        let mut state = database.lock();
+        // A restart has rolled it back.
+        if state.epochs.len() != epoch || state.down {
+            continue;
+        }
+        state.in_flight.remove(&xid);
+        if random.u8(..10) > 0 {
+            for row in rows {
+                let committed = Committed {
+                    begin,
+                    at: Instant::now(),
+                    channels: row.channels.clone(),
+                };
+                state.committed.insert(row.id, committed);
+                state.rows.entry(xid).or_default().push(row);
+            }
+        }
+    }
+}
+
+/// Takes the database down a few times. What was committed stays; of the transaction numbers given out since the last
+/// commit some are forgotten and given out again.
+pub(super) async fn break_things(database: Arc<Database>, mut random: Rng) {
+    for _ in 0..random.usize(..4) {
+        sleep(Duration::from_millis(random.u64(..3000))).await;
+        database.lock().down = true;
+        sleep(Duration::from_millis(random.u64(..8000))).await;
+        let mut state = database.lock();
+        let known = state.rows.last_key_value().map_or(700, |(xid, _)| xid + 1);
+        state.next_xid = random.u64(known..=state.next_xid);
+        state.in_flight.clear();
+        let start = state.next_xid;
+        state.epochs.push(start);
+        state.down = false;
+    }
+}
+
+pub(super) struct FakeSource(pub(super) Arc<Database>);
+
+impl Source for FakeSource {
+    fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
+        Box::pin(async {
+            self.0.answer().await?;
+            Ok(self.0.lock().snapshot())
+        })
+    }
+
+    fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>> {
+        stream! {
+            if let Err(error) = self.0.answer().await {
+                yield Err(error);
+                return;
+            }
+            let read = self.0.lock().read(&window);
+            let (rows, breaks_off) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    yield Err(error);
+                    return;
+                }
+            };
+            for (n, row) in rows.into_iter().enumerate() {
+                if breaks_off == Some(n) {
+                    yield Err(Error::Unusable("a made-up break".into()));
+                    return;
+                }
+                yield Ok(Ok(Event {
+                    id: EventId(row.id),
+                    channels: row.channels,
+                    kind: "simulated".into(),
+                    entity_id: None,
+                    actor: None,
+                    payload: RawValue::from_string("{}".into()).expect("valid"),
+                    previous: None,
+                    trace_id: None,
+                    origin: None,
+                    created_at: String::new(),
+                }));
+            }
+        }
+        .boxed()
+    }
+
+    fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
+        Box::pin(async {
+            self.0.answer().await?;
+            let state = self.0.lock();
+            let Position::Snapshot(mut snapshot) = cursor.position.clone() else {
+                return Ok(None);
+            };
+            for start in &state.epochs[cursor.epoch.number as usize..] {
+                snapshot = snapshot.cut_at(*start);
+            }
+            let epoch = Epoch {
+                number: state.epochs.len() as u64,
+                tag: 1,
+            };
+            Ok(Some(Cursor {
+                epoch,
+                position: Position::Snapshot(snapshot),
+            }))
+        })
+    }
+}
