@@ -53,7 +53,7 @@ impl Default for HubOptions {
             // A thousand channels of the longest names fit in four messages.
             message_bytes_max: 64 * 1024,
             // A few seconds of a busy feed. A client further behind does better from the table.
-            outbox_bytes_max: 1024 * 1024,
+            outbox_bytes_max: 4 * 1024 * 1024,
         }
     }
 }
