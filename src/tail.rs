@@ -247,7 +247,8 @@ impl Pace {
         }
         self.wait = if found >= BATCH_EVENTS_MAX {
             Duration::ZERO
-        } else if self.hot_until.is_some_and(|until| now < until) {
+        } else if self.is_hot(now) || self.lease_until.is_some_and(|until| now < until + HOT) {
+            // While the lease holds nobody wakes us, and then whoever skipped the wake is to have committed.
             min
         } else {
             (self.wait * 2).clamp(min, max)
@@ -255,11 +256,13 @@ impl Pace {
         self.wait
     }
 
-    /// Whether to extend the lease now. While hot only: the lease must have run out before we look seldom again, or
-    /// nobody would wake us.
+    fn is_hot(&self, now: Instant) -> bool {
+        self.hot_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether to extend the lease now. While hot only, or we would never sleep.
     fn lease_is_due(&mut self, now: Instant) -> bool {
-        let hot = self.hot_until.is_some_and(|until| now < until);
-        let due = hot
+        let due = self.is_hot(now)
             && self
                 .lease_until
                 .is_none_or(|until| now + LEASE / 2 >= until);
@@ -400,6 +403,14 @@ mod tests {
         assert!(!pace.lease_is_due(start + LEASE / 4));
         pace.after(1, start + LEASE * 3 / 4);
         assert!(pace.lease_is_due(start + LEASE * 3 / 4));
-        assert!(!pace.lease_is_due(start + LEASE * 3), "quiet again");
+        let quiet = start + LEASE * 3 / 4 + HOT;
+        assert!(!pace.lease_is_due(quiet), "quiet again");
+        let shortest = PollInterval::default().min;
+        assert_eq!(
+            pace.after(0, quiet),
+            shortest,
+            "the lease still keeps writers from waking us"
+        );
+        assert!(pace.after(0, quiet + LEASE) > shortest, "it has run out");
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
 
   See events arrive:   {program} tail --url ws://{address}/ws
   Make one arrive:     {program} emit {set_url}{schema} tasks task.created '{{\"title\": \"hello\"}}'
+  Or with any client:  INSERT INTO {table} (channel, type, payload) VALUES ('tasks', 'task.created', '{{}}');
 ",
         version = env!("CARGO_PKG_VERSION"),
     );

@@ -28,12 +28,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Rows of one statement. A read transaction that stays open keeps the log from being reset, so it must end soon.
 const PAGE_ROWS: i64 = 1000;
 
-/// When to look again after the log was written to: the write is seen before its commit is.
-const LOOK_AGAIN: [Duration; 3] = [
-    Duration::ZERO,
-    Duration::from_millis(1),
-    Duration::from_millis(4),
-];
+/// When to look once more after a write to the log: it is announced before its commit can be seen.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(4)];
 
 /// How often to look where the file cannot be watched. A look costs about 40 µs.
 const UNWATCHED_INTERVAL: Duration = Duration::from_millis(20);
@@ -221,7 +217,7 @@ impl Source for SqliteSource {
                         looks + 1
                     } else {
                         written.notified().await;
-                        1
+                        0
                     };
                     Some(((), (watcher, written, looks)))
                 },
