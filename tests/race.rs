@@ -230,12 +230,12 @@ mod postgres {
                 connection.execute("ROLLBACK").await.expect("all is undone");
                 continue;
             }
-            // Taken before: a row may arrive before its writer hears of its commit.
-            let at = now_us();
             connection
                 .execute("COMMIT")
                 .await
                 .expect("the transaction commits");
+            // A row may arrive before its writer hears of its commit; that counts as at once.
+            let at = now_us();
             committed.extend(keys.into_iter().map(|key| (key, at)));
         }
         committed
@@ -267,11 +267,11 @@ mod postgres {
             .execute("COMMIT")
             .await
             .expect("the transaction commits");
-        let mut committed = HashMap::from([("prepared".to_owned(), now_us())]);
         prepared
             .execute("COMMIT PREPARED 'race'")
             .await
             .expect("the prepared one commits");
+        let mut committed = HashMap::from([("prepared".to_owned(), now_us())]);
         for writer in writers {
             committed.extend(writer.await.expect("writers do not panic"));
         }
@@ -503,8 +503,8 @@ mod sqlite {
                 kind: "race.run".into(),
                 payload: to_raw_value(&json!({"key": key})).expect("JSON"),
             };
-            let at = now_us();
             database.insert(&[event]).await.expect("it is inserted");
+            let at = now_us();
             println!("committed {key} {at}");
         }
     }
