@@ -6,11 +6,15 @@
 )]
 #![allow(unused_imports, reason = "the re-exports below, for the same reason")]
 
+pub mod database;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod wait;
 
+pub use database::{Connection, Database};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+pub use wait::{DEADLINE, until, within};
 
 /// An empty directory that is removed, with all that is in it, when the value is dropped.
 pub fn temp_dir() -> tempfile::TempDir {
