@@ -10,12 +10,13 @@ mod only_postgres;
 #[path = "source_contract/only_sqlite.rs"]
 mod only_sqlite;
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use rowcast::source::{Row, Window};
+use rowcast::source::{BadRow, Row, Window};
 use rowcast::{
     Broadcaster, Channels, Cursor, Event, EventId, Migrate, NewEvent, PollInterval, Source,
 };
@@ -51,6 +52,7 @@ contract! {
     concurrent_writers_lose_nothing_and_double_nothing
     a_large_window_is_streamed
     bad_rows_are_reported_and_stop_nothing
+    rows_without_a_value_are_reported_and_stop_nothing
     bad_rows_are_refused_at_insert
     every_row_that_is_accepted_arrives
     every_column_arrives
@@ -341,8 +343,12 @@ async fn plant_bad_rows(writer: &mut Connection) -> Vec<(String, &'static str)> 
         #[cfg(feature = "postgres")]
         Connection::Postgres(_) => {
             writer
-                .run("ALTER TABLE events DROP CONSTRAINT events_channel_names")
+                .run(
+                    "ALTER TABLE events DROP CONSTRAINT events_channel_names,
+                     DROP CONSTRAINT events_created_at_finite",
+                )
                 .await;
+            planted.push((row("'t'", "'t'", "'{}'", "'infinity'"), "created_at"));
         }
         #[cfg(feature = "sqlite")]
         Connection::Sqlite(_) => {
@@ -365,6 +371,65 @@ async fn plant_bad_rows(writer: &mut Connection) -> Vec<(String, &'static str)> 
         writer.run(sql).await;
     }
     planted
+}
+
+/// As in a view of somebody else's table.
+async fn rows_without_a_value_are_reported_and_stop_nothing(database: Database) {
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    match &writer {
+        #[cfg(feature = "postgres")]
+        Connection::Postgres(_) => {
+            writer
+                .run(
+                    "ALTER TABLE events RENAME TO kept;
+                     CREATE TABLE loose (LIKE kept INCLUDING IDENTITY INCLUDING DEFAULTS);
+                     ALTER TABLE loose ALTER channel DROP NOT NULL, ALTER type DROP NOT NULL,
+                         ALTER payload DROP NOT NULL, ALTER created_at DROP NOT NULL;
+                     CREATE VIEW events AS SELECT * FROM loose",
+                )
+                .await;
+        }
+        #[cfg(feature = "sqlite")]
+        Connection::Sqlite(_) => {
+            writer
+                .run(
+                    "CREATE TABLE loose (id INTEGER PRIMARY KEY AUTOINCREMENT, channel, type, entity_id, actor, payload,
+                         previous, trace_id, origin, dedup_key, created_at DEFAULT '2026-01-01');
+                     DROP TABLE events;
+                     CREATE VIEW events AS SELECT * FROM loose",
+                )
+                .await;
+        }
+    }
+    let start = edge(&source).await;
+    let columns = ["channel", "type", "payload", "created_at"];
+    for column in columns {
+        let mut values = BTreeMap::from([
+            ("channel", "'t'"),
+            ("type", "'t'"),
+            ("payload", "'{}'"),
+            ("created_at", "'2026-01-01'"),
+        ]);
+        values.insert(column, "NULL");
+        let names = values.keys().copied().collect::<Vec<_>>().join(", ");
+        let values = values.values().copied().collect::<Vec<_>>().join(", ");
+        writer
+            .run(&format!("INSERT INTO loose ({names}) VALUES ({values})"))
+            .await;
+    }
+    writer
+        .run("INSERT INTO loose (channel, type, payload) VALUES ('t', 't', '7')")
+        .await;
+    let end = edge(&source).await;
+    let mut rows = read(&source, window(&start, &end)).await;
+    let good = rows.pop();
+    assert_eq!(payloads(good), [7]);
+    assert_eq!(rows.len(), columns.len());
+    for (row, column) in rows.into_iter().zip(columns) {
+        let BadRow { reason, .. } = row.expect_err("a value is missing");
+        assert!(reason.contains(column), "{column}: {reason}");
+    }
 }
 
 async fn bad_rows_are_refused_at_insert(database: Database) {

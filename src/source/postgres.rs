@@ -230,9 +230,11 @@ impl Source for PostgresSource {
                          SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o JOIN events e ON e.xid = o.xid
                           WHERE pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
                             AND e.id > $3)
-                       SELECT id AS "id!", channel AS "channel!", type AS "kind!", entity_id, actor,
-                              payload::text AS "payload!", previous::text AS previous, trace_id, origin,
-                              to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "created_at!"
+                       SELECT id::bigint AS "id!", channel::text AS "channel?", type::text AS "kind?",
+                              entity_id::text AS entity_id, actor::text AS actor,
+                              payload::text AS "payload?", previous::text AS previous,
+                              trace_id::text AS trace_id, origin::text AS origin,
+                              to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "created_at?"
                          FROM w ORDER BY id"#,
                     after,
                     upto,
@@ -242,21 +244,26 @@ impl Source for PostgresSource {
                 while let Some(row) = rows.try_next().await.map_err(Error::database("read new rows"))? {
                     let id = EventId(row.id);
                     let bad = |reason: String| BadRow { id, reason };
+                    // The table has no NULL there, but a view may, and `created_at` is NULL too where it is infinite.
                     yield (|| {
+                        let given = |column: &str, text: Option<String>| {
+                            text.ok_or_else(|| bad(format!("{column} has no value")))
+                        };
                         let json = |column: &str, text| {
                             RawValue::from_string(text).map_err(|error| bad(format!("{column} is not JSON: {error}")))
                         };
                         Ok(Event {
                             id,
-                            channels: Channels::parse(&row.channel).map_err(|error| bad(error.to_string()))?,
-                            kind: row.kind,
+                            channels: Channels::parse(&given("channel", row.channel)?)
+                                .map_err(|error| bad(error.to_string()))?,
+                            kind: given("type", row.kind)?,
                             entity_id: row.entity_id,
                             actor: row.actor,
-                            payload: json("payload", row.payload)?,
+                            payload: json("payload", given("payload", row.payload)?)?,
                             previous: row.previous.map(|text| json("previous", text)).transpose()?,
                             trace_id: row.trace_id,
                             origin: row.origin,
-                            created_at: row.created_at,
+                            created_at: given("created_at", row.created_at)?,
                         })
                     })();
                 }

@@ -149,11 +149,11 @@ impl Source for SqliteSource {
                 // As bytes: text that is not UTF-8 must spoil its own row only.
                 let page = sqlx::query!(
                     r#"SELECT id AS "id!: i64",
-                              CAST(channel AS BLOB) AS "channel!: Vec<u8>", CAST(type AS BLOB) AS "kind!: Vec<u8>",
-                              CAST(entity_id AS BLOB) AS "entity_id: Vec<u8>", CAST(actor AS BLOB) AS "actor: Vec<u8>",
-                              CAST(payload AS BLOB) AS "payload!: Vec<u8>", CAST(previous AS BLOB) AS "previous: Vec<u8>",
-                              CAST(trace_id AS BLOB) AS "trace_id: Vec<u8>", CAST(origin AS BLOB) AS "origin: Vec<u8>",
-                              strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at: String"
+                              CAST(channel AS BLOB) AS "channel?: Vec<u8>", CAST(type AS BLOB) AS "kind?: Vec<u8>",
+                              CAST(entity_id AS BLOB) AS "entity_id?: Vec<u8>", CAST(actor AS BLOB) AS "actor?: Vec<u8>",
+                              CAST(payload AS BLOB) AS "payload?: Vec<u8>", CAST(previous AS BLOB) AS "previous?: Vec<u8>",
+                              CAST(trace_id AS BLOB) AS "trace_id?: Vec<u8>", CAST(origin AS BLOB) AS "origin?: Vec<u8>",
+                              strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at?: String"
                          FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"#,
                     last,
                     upto,
@@ -168,6 +168,10 @@ impl Source for SqliteSource {
                     let id = EventId(row.id);
                     let bad = |reason: String| BadRow { id, reason };
                     yield (|| {
+                        // The table has no NULL there, but a view may.
+                        let given = |column: &str, bytes: Option<Vec<u8>>| {
+                            bytes.ok_or_else(|| bad(format!("{column} has no value")))
+                        };
                         let text = |column: &str, bytes| {
                             String::from_utf8(bytes).map_err(|_| bad(format!("{column} is not UTF-8")))
                         };
@@ -177,11 +181,12 @@ impl Source for SqliteSource {
                         };
                         Ok(Event {
                             id,
-                            channels: Channels::parse(&text("channel", row.channel)?).map_err(|error| bad(error.to_string()))?,
-                            kind: text("type", row.kind)?,
+                            channels: Channels::parse(&text("channel", given("channel", row.channel)?)?)
+                                .map_err(|error| bad(error.to_string()))?,
+                            kind: text("type", given("type", row.kind)?)?,
                             entity_id: row.entity_id.map(|bytes| text("entity_id", bytes)).transpose()?,
                             actor: row.actor.map(|bytes| text("actor", bytes)).transpose()?,
-                            payload: json("payload", row.payload)?,
+                            payload: json("payload", given("payload", row.payload)?)?,
                             previous: row.previous.map(|bytes| json("previous", bytes)).transpose()?,
                             trace_id: row.trace_id.map(|bytes| text("trace_id", bytes)).transpose()?,
                             origin: row.origin.map(|bytes| text("origin", bytes)).transpose()?,
