@@ -458,6 +458,8 @@ async fn bad_rows_are_refused_at_insert(database: Database) {
         "a'b",
         "a\u{a0}b",
         &long,
+        &format!("tasks {long}"),
+        &format!("tasks:{long} plans"),
         &many,
     ];
     let kinds = [
@@ -472,6 +474,8 @@ async fn bad_rows_are_refused_at_insert(database: Database) {
         "a\u{1b}[31m",
         "a\u{7f}",
         &long,
+        // 202 bytes.
+        &"ä".repeat(101),
     ];
     let jsons = [
         "", " ", "not json", "{", "{\"a\":}", "{'a': 1}", "{} {}", "NaN", "[1,]", "\"\n\"",
@@ -501,6 +505,18 @@ async fn bad_rows_are_refused_at_insert(database: Database) {
             format!("INSERT INTO events (channel, type, {column}) VALUES ('t', 't', {json})")
         }));
     }
+    // Postgres has no NUL at all; SQLite's functions take it for the end of a text.
+    let nul = if database.url.starts_with("sqlite") {
+        "char(0)"
+    } else {
+        "chr(0)"
+    };
+    refused.extend([
+        format!("INSERT INTO events (channel, type) VALUES ('t' || {nul} || ' :', 't')"),
+        format!("INSERT INTO events (channel, type) VALUES ('t', 't' || {nul} || ' ')"),
+        format!("INSERT INTO events (channel, type, payload) VALUES ('t', 't', '1' || {nul})"),
+        format!("INSERT INTO events (channel, type, previous) VALUES ('t', 't', '1' || {nul})"),
+    ]);
     let mut accepted = Vec::new();
     for sql in &refused {
         if writer.try_run(sql).await.is_ok() {
