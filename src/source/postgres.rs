@@ -217,7 +217,9 @@ impl Source for PostgresSource {
             {
                 // Visibility comes from the frozen snapshot, not from the statement, so the window may be read later
                 // and again. The two branches are disjoint: what was in flight at $1 is below its xmax. One branch
-                // with OR would scan the whole table.
+                // with OR would scan the whole table. A plain join on e.xid = o.xid does so too where it is unknown,
+                // or known, that few transactions wrote many rows: OFFSET 0 makes it one look for every transaction
+                // that was in flight, and BETWEEN, which means the same as =, makes the index the way to look.
                 let mut rows = sqlx::query!(
                     r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
                        w AS (
@@ -227,9 +229,13 @@ impl Source for PostgresSource {
                             AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
                             AND e.id > $3
                          UNION ALL
-                         SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o JOIN events e ON e.xid = o.xid
-                          WHERE pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
-                            AND e.id > $3)
+                         SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o
+                          CROSS JOIN LATERAL (
+                            SELECT e.* FROM events e
+                             WHERE e.xid BETWEEN o.xid AND o.xid
+                               AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                               AND e.id > $3
+                            OFFSET 0) e)
                        SELECT id::bigint AS "id!", channel::text AS "channel?", type::text AS "kind?",
                               entity_id::text AS entity_id, actor::text AS actor,
                               payload::text AS "payload?", previous::text AS previous,

@@ -1,4 +1,4 @@
-//! What only Postgres can be asked: transactions that overlap, standbys, restarts, schemas and roles.
+//! What only Postgres can be asked: transactions that overlap, plans, standbys, restarts, schemas and roles.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -51,6 +51,104 @@ async fn rows_of_one_window_are_in_order_of_their_ids_and_not_of_their_commits()
     assert_eq!(numbers(&source, &start, &end).await, [1, 2, 3]);
     assert_eq!(numbers(&source, &start, &between).await, [1, 3]);
     assert_eq!(numbers(&source, &between, &end).await, [2]);
+}
+
+/// However the rows came to be in the table, and whether or not Postgres has looked at them yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_a_large_table_is_read_by_its_index() {
+    // Of its own, so that nothing else comes between the lines of a plan in its log.
+    let server = Postgres::start();
+    let many_transactions = "
+        DO $$ BEGIN
+            FOR n IN 1..2000 LOOP
+                INSERT INTO events (channel, type) SELECT 'tasks', 't' FROM generate_series(1, 100);
+                COMMIT;
+            END LOOP;
+        END $$";
+    let one_transaction =
+        "INSERT INTO events (channel, type) SELECT 'tasks', 't' FROM generate_series(1, 200000)";
+    for fill in [many_transactions, one_transaction] {
+        for statistics in ["", "ANALYZE events"] {
+            let database = Database::on(&server).await;
+            database.open().await;
+            let mut writer = database.connect().await;
+            writer
+                .run("ALTER TABLE events SET (autovacuum_enabled = false)")
+                .await;
+            writer.run("SET synchronous_commit = off").await;
+            writer.run(fill).await;
+            writer.run(statistics).await;
+            let name = database.url.rsplit('/').next().expect("a URL has slashes");
+            // Every new connection logs how its statements were really run.
+            writer
+                .run(&format!(
+                    "ALTER DATABASE {name} SET session_preload_libraries = 'auto_explain'"
+                ))
+                .await;
+            for setting in ["log_min_duration = 0", "log_analyze = on"] {
+                writer
+                    .run(&format!("ALTER DATABASE {name} SET auto_explain.{setting}"))
+                    .await;
+            }
+            let source = database.open().await;
+            // The window has rows in both of its parts: of a transaction that was in flight, and of a later one.
+            let mut slow = database.connect().await;
+            slow.run("BEGIN").await;
+            slow.insert(1).await;
+            writer.insert(0).await;
+            let start = edge(&source).await;
+            writer.insert(2).await;
+            slow.run("COMMIT").await;
+            let end = edge(&source).await;
+            assert_eq!(numbers(&source, &start, &end).await, [1, 2]);
+            // The plan is whole when something else follows it.
+            edge(&source).await;
+            let plan = until("the plan in the log", async || {
+                let log = server.log();
+                // Not the one of the empty window that is read at start.
+                let mut plans = window_plans(&log, name);
+                plans.retain(|plan| plan.contains("rows=2 loops=1"));
+                plans.pop()
+            })
+            .await;
+            assert!(
+                plan.contains("events_xid_id") && !plan.contains("Seq Scan on events"),
+                "{fill}\n{statistics}\n{plan}"
+            );
+            // Whatever the index was used for, the table's other rows were not read.
+            for line in plan.lines().filter(|line| line.contains("on events")) {
+                let rows = line.split("rows=").last().expect("a split has a last part");
+                let rows: f64 = rows
+                    .split(' ')
+                    .next()
+                    .and_then(|n| n.parse().ok())
+                    .expect("it was run");
+                assert!(rows < 100.0, "{fill}\n{statistics}\n{plan}");
+            }
+            assert!(!plan.contains("Rows Removed by"), "{plan}");
+        }
+    }
+}
+
+/// The plans of window queries of this database that are whole in the log: followed by a line of something else.
+fn window_plans(log: &str, database: &str) -> Vec<String> {
+    let mut plans = Vec::new();
+    let mut plan: Option<String> = None;
+    for line in log.lines() {
+        if let Some(continued) = line.strip_prefix('\t') {
+            if let Some(plan) = &mut plan {
+                plan.push_str(continued);
+                plan.push('\n');
+            }
+            continue;
+        }
+        plans.extend(plan.take());
+        if line.contains(&format!("rowcast {database} LOG:")) && line.ends_with("plan:") {
+            plan = Some(String::new());
+        }
+    }
+    plans.retain(|plan| plan.contains("pg_visible_in_snapshot"));
+    plans
 }
 
 #[tokio::test(flavor = "multi_thread")]
