@@ -53,6 +53,38 @@ async fn rows_of_one_window_are_in_order_of_their_ids_and_not_of_their_commits()
     assert_eq!(numbers(&source, &between, &end).await, [2]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_transaction_arrives_once_when_it_is_committed() {
+    let database = Database::postgres().await;
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    // As if nobody had set it. The feed sleeps, so a writer might have to wake it, and must not be harmed by it.
+    writer.run("SET rowcast.wake = auto").await;
+    let start = edge(&source).await;
+    for (number, name) in [(1, "kept"), (2, "dropped")] {
+        writer.run("BEGIN").await;
+        writer.insert(number).await;
+        writer
+            .run(&format!("PREPARE TRANSACTION '{name} {}'", database.url))
+            .await;
+    }
+    let prepared = edge(&source).await;
+    assert_eq!(numbers(&source, &start, &prepared).await, [0; 0]);
+    writer.insert(3).await;
+    let before = edge(&source).await;
+    assert_eq!(numbers(&source, &prepared, &before).await, [3]);
+    writer
+        .run(&format!("COMMIT PREPARED 'kept {}'", database.url))
+        .await;
+    writer
+        .run(&format!("ROLLBACK PREPARED 'dropped {}'", database.url))
+        .await;
+    let after = edge(&source).await;
+    assert_eq!(numbers(&source, &before, &after).await, [1]);
+    let end = edge(&source).await;
+    assert_eq!(numbers(&source, &after, &end).await, [0; 0]);
+}
+
 /// However the rows came to be in the table, and whether or not Postgres has looked at them yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_a_large_table_is_read_by_its_index() {

@@ -420,11 +420,13 @@ fn init_data(programs: &Path, account: Option<Account>, directory: &Path, durabi
     };
     // No socket file: its path would have to be short, and temporary directories need not be.
     // Shared memory in the directory, so that nothing of a killed server stays behind elsewhere.
+    // Some tests prepare transactions, which keeps writers from waking the feed unless they are told to.
     let settings = format!(
         "\nlisten_addresses = '127.0.0.1'\n\
          unix_socket_directories = ''\n\
          max_connections = 300\n\
          max_prepared_transactions = 10\n\
+         rowcast.wake = on\n\
          dynamic_shared_memory_type = mmap\n\
          log_line_prefix = '%m [%p] %q%a %d '\n\
          {durability}"
