@@ -49,7 +49,6 @@ pub struct SqliteSource {
 /// An open file, and which one it is: a path may come to mean another file.
 struct Reader {
     connection: SqliteConnection,
-    epoch: Epoch,
     file: Option<FileIdentity>,
 }
 
@@ -87,24 +86,15 @@ impl SqliteSource {
         {
             return Ok(reader);
         }
-        let mut connection = self
+        let connection = self
             .options
             .clone()
             .create_if_missing(false)
             .connect()
             .await
             .map_err(Error::database("open the file"))?;
-        let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(Error::database("look up the epoch of the feed"))?;
-        let epoch = Epoch {
-            number: row.epoch.cast_unsigned(),
-            tag: row.tag as u32,
-        };
         Ok(Reader {
             connection,
-            epoch,
             file: FileIdentity::of(path),
         })
     }
@@ -118,19 +108,23 @@ impl Source for SqliteSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
+            // The epoch is read every time: a backup may be restored into the open file.
             // sqlite_sequence remembers ids whose rows are gone; a view has none, so the rows themselves count too.
-            let id = sqlx::query_scalar!(
-                r#"SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
-                              coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64""#
+            let row = sqlx::query!(
+                r#"SELECT epoch, tag, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+                                          coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64"
+                     FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1"#
             )
             .fetch_one(&mut reader.connection)
             .await
             .map_err(Error::database("ask for the present position"))?;
-            let epoch = reader.epoch;
             self.keep(reader).await;
             Ok(Cursor {
-                epoch,
-                position: Position::Id(id),
+                epoch: Epoch {
+                    number: row.epoch.cast_unsigned(),
+                    tag: row.tag as u32,
+                },
+                position: Position::Id(row.id),
             })
         })
     }

@@ -52,6 +52,35 @@ async fn another_file_in_its_place_is_a_reset() {
     assert_eq!(event.expect("the feed goes on").payload.get(), "20");
 }
 
+/// `.restore` of the sqlite3 shell writes the content of a backup into the file: no other file, another database.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_database_in_the_same_file_is_a_reset() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    writer.insert(1).await;
+    let before = edge(&source).await;
+    // What of a restored database tells it from the one before: its tag, and ids that may well be ahead.
+    writer
+        .run("UPDATE rowcast_epochs SET tag = (tag + 1) % 4294967296")
+        .await;
+    writer.insert(2).await;
+    let after = edge(&source).await;
+    let tokens = [&before, &after].map(ToString::to_string);
+    assert_ne!(tokens[0].get(..8), tokens[1].get(..8), "another epoch");
+    let broadcaster = Broadcaster::start(source, PollInterval::default())
+        .await
+        .expect("the feed starts");
+    writer
+        .run("UPDATE rowcast_epochs SET tag = (tag + 1) % 4294967296")
+        .await;
+    writer.insert(3).await;
+    until("the reset", async || {
+        (broadcaster.stats().resets == 1).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_other_processes_write_and_nothing_is_lost() {
     const LINES: usize = 2000;
