@@ -34,6 +34,8 @@ on_both! {
     off_takes_the_tables_as_they_are
     a_table_of_somebody_else_is_left_alone
     the_migrations_of_the_application_are_left_alone
+    tables_of_a_newer_rowcast_are_refused
+    a_changed_migration_is_refused
 }
 
 async fn two_servers_start_at_once(database: Database) {
@@ -183,6 +185,45 @@ async fn the_migrations_of_the_application_are_left_alone(database: Database) {
     database.open().await;
     let all = "SELECT description || version || checksum FROM _sqlx_migrations ORDER BY version";
     assert_eq!(owner.texts(all).await, ["theirs1x", "theirs77y"]);
+}
+
+async fn tables_of_a_newer_rowcast_are_refused(database: Database) {
+    database.open().await;
+    let mut owner = database.connect().await;
+    owner
+        .run(
+            "INSERT INTO _rowcast_migrations (version, description, success, checksum, execution_time)
+             SELECT 9999, 'of the future', success, checksum, 1 FROM _rowcast_migrations WHERE version = 1",
+        )
+        .await;
+    for migrate in [Migrate::Auto, Migrate::Check] {
+        let error = refused(&database, migrate).await;
+        assert!(
+            error.contains("made by a newer rowcast (migration 9999)"),
+            "{migrate:?}: {error}"
+        );
+    }
+    source::open(&database.config(), Migrate::Off)
+        .await
+        .expect("the user knows better");
+}
+
+async fn a_changed_migration_is_refused(database: Database) {
+    database.open().await;
+    let mut owner = database.connect().await;
+    owner
+        .run(
+            "UPDATE _rowcast_migrations SET checksum =
+                 (SELECT checksum FROM _rowcast_migrations WHERE version = 2) WHERE version = 1",
+        )
+        .await;
+    for migrate in [Migrate::Auto, Migrate::Check] {
+        let error = refused(&database, migrate).await;
+        assert!(
+            error.contains("migration 1 was applied with another text"),
+            "{migrate:?}: {error}"
+        );
+    }
 }
 
 /// Opens what must not be opened, and gives what is said about it.

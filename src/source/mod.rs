@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
+use sqlx::migrate::MigrateError;
 use url::Url;
 
 use crate::cursor::Cursor;
@@ -273,8 +274,7 @@ pub async fn open_insert(
 }
 
 /// What went wrong with a migration, told for people.
-fn migration_error(error: sqlx::migrate::MigrateError) -> Error {
-    use sqlx::migrate::MigrateError;
+fn migration_error(error: MigrateError) -> Error {
     match error {
         MigrateError::VersionMissing(version) => Error::Unusable(format!(
             "its tables were made by a newer rowcast (migration {version}); start that version, or a newer one"
@@ -322,6 +322,18 @@ async fn set_up_tables<C: sqlx::migrate::Migrate>(
                 .list_applied_migrations(MIGRATIONS_TABLE)
                 .await
                 .unwrap_or_default();
+            // What `Auto` refuses, too.
+            for have in &applied {
+                match migrator.iter().find(|known| known.version == have.version) {
+                    None => {
+                        return Err(migration_error(MigrateError::VersionMissing(have.version)));
+                    }
+                    Some(known) if known.checksum != have.checksum => {
+                        return Err(migration_error(MigrateError::VersionMismatch(have.version)));
+                    }
+                    Some(_) => {}
+                }
+            }
             let missing = migrator
                 .iter()
                 .filter(|wanted| !applied.iter().any(|have| have.version == wanted.version))
