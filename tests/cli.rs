@@ -1,0 +1,568 @@
+//! The `rowcast` command as its users have it: arguments, environment and signals in; output and exit code out.
+#![cfg(all(feature = "postgres", feature = "sqlite"))]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Connection, Database, temp_dir, until, within};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+
+const USAGE: i32 = 64;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let folder = temp_dir();
+    let file = folder.path().join("events.db");
+    let mut command = rowcast(&["serve", "--listen", &address]);
+    command.args(["--database-url", &format!("sqlite://{}", file.display())]);
+    let words = [
+        "failed to listen",
+        &address,
+        "another program has this port",
+    ];
+    assert_refused(&output(command).await, 1, &words, &[&address]);
+    assert!(!file.exists(), "the database was not touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_files_that_cannot_be_used_are_named() {
+    let folder = temp_dir();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("text.db"), "no database ".repeat(1000)).expect("the folder is ours");
+    let foreign = format!("sqlite://{}", path("foreign.db"));
+    Connection::open(&foreign)
+        .await
+        .run("CREATE TABLE events (id INTEGER PRIMARY KEY, title TEXT)")
+        .await;
+    for (arguments, name, words) in [
+        (
+            &["serve"][..],
+            "missing/events.db",
+            &["missing", "does not exist; create it first"][..],
+        ),
+        (
+            &["serve"],
+            "text.db",
+            &["text.db", "is not a SQLite database"],
+        ),
+        (
+            &["serve"],
+            "foreign.db",
+            &["already has a table `events`", "another file"],
+        ),
+        (
+            &["serve", "--migrate", "off"],
+            "foreign.db",
+            &["not of the shape", "rowcast migrate"],
+        ),
+        (
+            &["serve", "--migrate", "check"],
+            "foreign.db",
+            &["2 of 2 migrations"],
+        ),
+        (
+            &["serve", "--migrate", "check"],
+            "none.db",
+            &["none.db", "does not exist"],
+        ),
+        (
+            &["migrate", "--check"],
+            "none.db",
+            &["none.db", "does not exist"],
+        ),
+        (
+            &["emit", "tasks", "t"],
+            "foreign.db",
+            &["already has a table `events`"],
+        ),
+    ] {
+        let mut command = rowcast(arguments);
+        command.args(["--database-url", &format!("sqlite://{}", path(name))]);
+        if arguments[0] == "serve" {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        assert_refused(&output(command).await, 1, words, &[name]);
+    }
+}
+
+/// In a file, and in a folder, that rowcast has no right to write.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_only_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = temp_dir();
+    let file = folder.path().join("events.db");
+    let url = format!("sqlite://{}", file.display());
+    // Root may write everywhere unless it gives that up.
+    let powerless = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--bounding-set", "-dac_override,-dac_read_search", "--"])
+            .arg(env!("CARGO_BIN_EXE_rowcast"))
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        if !is_root() {
+            command = rowcast(arguments);
+        }
+        command
+    };
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+    };
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--database-url", &url];
+
+    set_mode(folder.path(), 0o555);
+    let refused = output(powerless(&serve)).await;
+    assert_refused(&refused, 1, &["events.db", "permissions"], &serve);
+
+    set_mode(folder.path(), 0o755);
+    let mut owner = Connection::open(&url).await;
+    owner
+        .run("PRAGMA journal_mode = DELETE; CREATE TABLE theirs (id INTEGER)")
+        .await;
+    set_mode(&file, 0o444);
+    let refused = output(powerless(&serve)).await;
+    assert_refused(&refused, 1, &["events.db", "read-only"], &serve);
+    let emit = ["emit", "tasks", "t", "--database-url", &url];
+    let refused = output(powerless(&emit)).await;
+    assert_refused(&refused, 1, &["events.db", "read-only"], &emit);
+
+    set_mode(&file, 0o644);
+    set_mode(folder.path(), 0o755);
+}
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_that_cannot_be_used_is_named() {
+    let nobody = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+        free.local_addr().expect("it is bound")
+    };
+    let foreign = Database::postgres().await;
+    foreign
+        .connect()
+        .await
+        .run("CREATE TABLE events (id int, title text)")
+        .await;
+    let unreachable = format!("postgres://{nobody}/db");
+    let missing = support::Postgres::shared().url("no_such_database");
+    for (arguments, url, words) in [
+        (
+            &["serve"][..],
+            &unreachable,
+            &["connect to the database", "refused"][..],
+        ),
+        (
+            &["emit", "tasks", "t"],
+            &unreachable,
+            &["connect to the database", "refused"],
+        ),
+        (
+            &["serve"],
+            &missing,
+            &["\"no_such_database\" does not exist"],
+        ),
+        (
+            &["serve"],
+            &foreign.url,
+            &["already has a table `events`", "--schema rowcast"],
+        ),
+        (
+            &["serve", "--migrate", "off"],
+            &foreign.url,
+            &["not of the shape", "rowcast migrate"],
+        ),
+        (
+            &["serve", "--migrate", "check"],
+            &foreign.url,
+            &["2 of 2 migrations", "rowcast migrate"],
+        ),
+        (
+            &["migrate", "--check"],
+            &foreign.url,
+            &["2 of 2 migrations", "rowcast migrate"],
+        ),
+    ] {
+        let mut command = rowcast(arguments);
+        command.args(["--database-url", url]);
+        if arguments[0] == "serve" {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        assert_refused(&output(command).await, 1, words, &[url]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn emit_inserts_and_says_so() {
+    let folder = temp_dir();
+    let url = format!("sqlite://{}", folder.path().join("events.db").display());
+    let mut command = rowcast(&["emit", "tasks project:7", "task.created", "{\"a\": 1}"]);
+    command.args(["--database-url", &url]);
+    let done = output(command).await;
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout),
+        format!("inserted event 1 into {url}\n")
+    );
+    assert!(done.stderr.is_empty(), "{done:?}");
+    let mut reader = Connection::open(&url).await;
+    assert_eq!(
+        reader
+            .texts("SELECT channel || ' ' || type || ' ' || payload FROM events")
+            .await,
+        ["tasks project:7 task.created {\"a\": 1}"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn emit_reads_thousands_of_lines() {
+    for database in [Database::sqlite().await, Database::postgres().await] {
+        // Empty lines are none, and the last one needs no end.
+        let lines: Vec<_> = (0..5000).map(|number: i32| number.to_string()).collect();
+        let input = lines.join("\n\n");
+        let done = emit_lines(&database.url, &input).await;
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(said.starts_with("inserted 5000 events into "), "{said}");
+        let text = "SELECT CAST(payload AS text) FROM events ORDER BY id";
+        let rows = database.connect().await.texts(text).await;
+        assert!(rows == lines, "in order, each once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_prints_as_many_events_as_asked_for() {
+    let folder = temp_dir();
+    let url = format!("sqlite://{}", folder.path().join("events.db").display());
+    let server = Server::start(&["--database-url", &url], &[]).await;
+    let socket = format!("ws://{}/ws", server.address);
+    let tail = rowcast(&[
+        "tail",
+        "--count",
+        "3",
+        "tasks",
+        "messages:*",
+        "--url",
+        &socket,
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .expect("rowcast can be run");
+    until("the subscriptions of tail", async || {
+        let stats = server.get("/api/v1/ws/stats").await;
+        (stats["subscriptions"] == 2).then_some(())
+    })
+    .await;
+    for (channel, kind) in [
+        ("tasks", "a"),
+        ("plans", "b"),
+        ("messages:1", "c"),
+        ("tasks:9", "d"),
+        ("tasks", "e"),
+    ] {
+        let mut command = rowcast(&["emit", channel, kind]);
+        command.args(["--database-url", &url]);
+        assert!(output(command).await.status.success());
+    }
+    let done = within("the end of tail", tail.wait_with_output()).await;
+    let done = done.expect("it was started");
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let frames: Vec<Value> = String::from_utf8_lossy(&done.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a frame on every line"))
+        .collect();
+    let kinds: Vec<_> = frames.iter().map(|frame| &frame["event"]["type"]).collect();
+    assert_eq!(kinds, ["a", "c", "d"]);
+
+    let refused = output(rowcast(&["tail", "--url", "ws://127.0.0.1:1/ws"])).await;
+    let words = ["connect to ws://127.0.0.1:1/ws", "is the server running?"];
+    assert_refused(&refused, 1, &words, &["tail"]);
+    let wrong = format!("ws://{}/elsewhere", server.address);
+    let refused = output(rowcast(&["tail", "--url", &wrong])).await;
+    assert_refused(&refused, USAGE, &[&wrong, "404"], &["tail"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_a_server_cleanly() {
+    let folder = temp_dir();
+    let url = format!("sqlite://{}", folder.path().join("events.db").display());
+    for name in ["TERM", "INT"] {
+        let mut server = Server::start(&["--database-url", &url], &[]).await;
+        // A client that is connected does not hold it up.
+        let socket = format!("ws://{}/ws", server.address);
+        let _tail = rowcast(&["tail", "--url", &socket])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("rowcast can be run");
+        until("the client", async || {
+            let stats = server.get("/api/v1/ws/stats").await;
+            (stats["subscriptions"] == 1).then_some(())
+        })
+        .await;
+        server.signal(name).await;
+        let (code, rest) = server.end().await;
+        assert_eq!(code, Some(0), "{name}: {rest}");
+        assert!(rest.contains("\"stopped\""), "{name}: {rest}");
+        assert!(
+            TcpStream::connect(&server.address).await.is_err(),
+            "{name}: the port is free again"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_names_the_variable_of_every_flag() {
+    for arguments in [&["--help"][..], &["serve", "--help"]] {
+        let help = output(rowcast(arguments)).await;
+        assert_eq!(help.status.code(), Some(0));
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        let flags: Vec<_> = help
+            .lines()
+            .filter_map(|line| {
+                line.trim_start()
+                    .split("--")
+                    .nth(1)
+                    .filter(|_| line.trim_start().starts_with('-'))
+            })
+            .map(|flag| {
+                flag.split([' ', '<', '['])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .filter(|flag| !["help", "version"].contains(&&**flag))
+            .collect();
+        assert!(
+            flags.len() >= 12 && flags.contains(&"poll-interval".to_owned()),
+            "{flags:?}"
+        );
+        for flag in flags {
+            let variable = format!("[env: ROWCAST_{}=", flag.to_uppercase().replace('-', "_"));
+            assert!(
+                help.contains(variable.trim_end_matches('=')),
+                "--{flag}:\n{help}"
+            );
+        }
+        assert!(help.contains("DATABASE_URL"), "{help}");
+    }
+    let help = output(rowcast(&["--help"])).await;
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    for command in ["serve", "migrate", "emit", "tail", "demo", "completions"] {
+        assert!(
+            help.contains(&format!("\n  {command} ")),
+            "{command}:\n{help}"
+        );
+    }
+    let version = output(rowcast(&["--version"])).await;
+    let expected = format!("rowcast {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8_lossy(&version.stdout), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completions_are_of_the_language_they_claim() {
+    let script = output(rowcast(&["completions", "bash"])).await;
+    assert_eq!(script.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&script.stdout);
+    assert!(text.contains("--poll-interval-min") && text.contains("emit"));
+    let mut bash = Command::new("bash");
+    bash.arg("-n").stdin(Stdio::piped());
+    let parsed = feed(bash, &script.stdout).await;
+    assert!(
+        parsed.status.success() && parsed.stderr.is_empty(),
+        "{parsed:?}"
+    );
+    for shell in ["zsh", "fish", "powershell", "elvish"] {
+        let script = output(rowcast(&["completions", shell])).await;
+        assert!(
+            script.status.success() && script.stdout.len() > 1000,
+            "{shell}"
+        );
+    }
+}
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_events_in_no_time() {
+    // A server is running already, as it will when somebody tries it out.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let start = Instant::now();
+    let done = output(rowcast(&["demo", "--count", "2", "--listen", &address])).await;
+    let took = start.elapsed();
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let text = String::from_utf8_lossy(&done.stdout);
+    let frames: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a frame on every line"))
+        .collect();
+    assert_eq!(frames.len(), 2, "{text}");
+    for frame in frames {
+        assert_eq!(frame["type"], "event");
+        assert!(frame["event"]["payload"].is_object(), "{frame}");
+    }
+}
+/// The command, with nothing in its environment.
+fn rowcast(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
+    command
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+async fn output(mut command: Command) -> Output {
+    let output = within(&format!("the end of {command:?}"), command.output()).await;
+    output.expect("the program can be run")
+}
+
+/// Runs the program with this as its standard input.
+async fn feed(mut command: Command, input: &[u8]) -> Output {
+    let mut process = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program can be run");
+    let mut stdin = process.stdin.take().expect("it was asked to be a pipe");
+    // It may have seen enough before the end.
+    let _ = stdin.write_all(input).await;
+    drop(stdin);
+    within("the end of the program", process.wait_with_output())
+        .await
+        .expect("it was started")
+}
+
+async fn emit_lines(url: &str, input: &str) -> Output {
+    emit_bytes(url, input.as_bytes()).await
+}
+
+async fn emit_bytes(url: &str, input: &[u8]) -> Output {
+    let command = rowcast(&["emit", "tasks", "task.created", "-", "--database-url", url]);
+    feed(command, input).await
+}
+
+/// One line says what is wrong and what to do.
+#[track_caller]
+fn assert_refused(output: &Output, code: i32, words: &[&str], what: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{what:?}: {text}");
+    assert_eq!(text.lines().count(), 1, "{what:?}: {text}");
+    assert!(text.starts_with("rowcast: "), "{what:?}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{what:?}: no {word:?} in: {text}");
+    }
+    assert!(output.stdout.is_empty(), "{what:?}: {output:?}");
+}
+
+/// `rowcast serve` on a port of its own.
+struct Server {
+    process: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    /// What it logged until it was ready.
+    before: String,
+    /// What it said when it was ready.
+    ready: Value,
+    address: String,
+}
+
+impl Server {
+    async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut process = rowcast(&["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("rowcast can be run");
+        let stderr = process.stderr.take().expect("it was asked to be a pipe");
+        let mut log = BufReader::new(stderr).lines();
+        let mut before = String::new();
+        let ready = within("the server to be ready", async {
+            loop {
+                let line = log.next_line().await.expect("its log is UTF-8");
+                let line = line.unwrap_or_else(|| panic!("it ended: {before}"));
+                before.push_str(&line);
+                before.push('\n');
+                if let Ok(entry) = serde_json::from_str::<Value>(&line)
+                    && entry["message"] == "ready"
+                {
+                    break entry;
+                }
+            }
+        })
+        .await;
+        let address = ready["websocket"]
+            .as_str()
+            .and_then(|url| url.strip_prefix("ws://")?.strip_suffix("/ws"))
+            .expect("its banner has the address")
+            .to_owned();
+        Self {
+            process,
+            log,
+            before,
+            ready,
+            address,
+        }
+    }
+
+    /// The JSON at this path.
+    async fn get(&self, path: &str) -> Value {
+        let answer = within("an answer", async {
+            let mut socket = TcpStream::connect(&self.address).await?;
+            let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address);
+            socket.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        })
+        .await
+        .expect("the server answers");
+        let body = answer.split("\r\n\r\n").nth(1).expect("headers end");
+        serde_json::from_str(body).unwrap_or_else(|_| panic!("not JSON: {answer}"))
+    }
+
+    /// Sends a signal through the shell's own `kill`.
+    async fn signal(&self, name: &str) {
+        let id = self.process.id().expect("it runs").to_string();
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &id])
+            .status()
+            .await;
+        assert!(status.expect("there is a shell").success());
+    }
+
+    /// Its exit code, and what else it logged.
+    async fn end(&mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        within("the end of the server", async {
+            while let Some(line) = self.log.next_line().await.expect("its log is UTF-8") {
+                rest.push_str(&line);
+                rest.push('\n');
+            }
+            let status = self.process.wait().await.expect("it was started");
+            (status.code(), rest)
+        })
+        .await
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
