@@ -18,6 +18,115 @@ use tokio::process::{Child, ChildStderr, Command};
 const USAGE: i32 = 64;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn usage_that_is_wrong_is_one_line_and_64() {
+    let folder = temp_dir();
+    let url = format!("sqlite://{}", folder.path().join("events.db").display());
+    let database = ["--database-url", &url];
+    for (arguments, words) in [
+        (
+            &["--poll-interval", "0"][..],
+            &["--poll-interval", "1ms"][..],
+        ),
+        (&["--poll-interval", "0s"], &["--poll-interval", "1ms"]),
+        (
+            &["serve", "--poll-interval", "2h"],
+            &["--poll-interval", "1h"],
+        ),
+        (
+            &["serve", "--poll-interval", "soon"],
+            &["'soon'", "for example 500ms"],
+        ),
+        (
+            &["serve", "--poll-interval", "500"],
+            &["'500'", "for example 500ms"],
+        ),
+        (
+            &["serve", "--poll-interval=-1s"],
+            &["'-1s'", "for example 500ms"],
+        ),
+        (
+            &[
+                "serve",
+                "--poll-interval",
+                "10ms",
+                "--poll-interval-min",
+                "20ms",
+            ],
+            &[
+                "--poll-interval-min 20ms",
+                "--poll-interval 10ms",
+                "shorter",
+            ],
+        ),
+        (
+            &["serve", "--listen", "0.0.0.0:0"],
+            &["--listen 0.0.0.0:0", "--public"],
+        ),
+        (
+            &["serve", "--listen", "[::]:0"],
+            &["--listen [::]:0", "--public"],
+        ),
+        (&["serve", "--listen", "here"], &["'here'", "--listen"]),
+        (
+            &["demo", "--listen", "0.0.0.0:0"],
+            &["--listen 0.0.0.0:0", "this machine"],
+        ),
+        (
+            &["serve", "--max-message-bytes", "1"],
+            &["--max-message-bytes", "1024"],
+        ),
+        (
+            &["serve", "--log", "rowcast=loud"],
+            &["--log", "rowcast=debug"],
+        ),
+        (
+            &["emit", "tasks", "t", "{bad"],
+            &["{bad", "not JSON", "single quotes"],
+        ),
+        (&["emit", "tasks", "t", ""], &["not JSON"]),
+        (&["emit", "no,good", "t"], &["CHANNEL", "no,good", "','"]),
+        (&["emit", "", "t"], &["CHANNEL", "at least one character"]),
+        (&["emit", "tasks", "two words"], &["TYPE", "two words"]),
+        (
+            &["emit", "tasks", "t", "--schema", "s"],
+            &["--schema is for Postgres"],
+        ),
+        (
+            &["emit", "tasks", "t", "--schema", ""],
+            &["--schema is empty"],
+        ),
+        (&["tail", "no,good"], &["no,good", "','"]),
+    ] {
+        let mut command = rowcast(arguments);
+        if !["tail", "demo"].contains(&arguments[0]) {
+            command.args(database);
+        }
+        assert_refused(&output(command).await, USAGE, words, arguments);
+    }
+    for (url, words) in [
+        (
+            "mysql://root@localhost/db",
+            &["\"mysql\"", "Postgres and SQLite"][..],
+        ),
+        ("rowcast.db", &["no scheme", "sqlite://"]),
+        ("sqlite://", &["names no file"]),
+        ("sqlite::memory:", &["memory", "name a file"]),
+        ("postgres://host:port/db", &["malformed", "postgres://"]),
+    ] {
+        for command in [&["serve"][..], &["migrate"], &["emit", "tasks", "t"]] {
+            let mut command = rowcast(command);
+            command.args(["--database-url", url]);
+            assert_refused(&output(command).await, USAGE, words, &[url]);
+        }
+    }
+    assert_eq!(
+        fs::read_dir(folder.path()).expect("it is there").count(),
+        0,
+        "nothing was made before all was checked"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("there are free ports");
     let address = taken.local_addr().expect("it is bound").to_string();
@@ -321,6 +430,52 @@ async fn a_signal_ends_a_server_cleanly() {
             "{name}: the port is free again"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_is_as_good_as_flags() {
+    let folder = temp_dir();
+    let url = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    let (first, second, third) = (url("first.db"), url("second.db"), url("third.db"));
+    let server = Server::start(
+        &[],
+        &[("ROWCAST_DATABASE_URL", &first), ("DATABASE_URL", &second)],
+    )
+    .await;
+    assert_eq!(server.ready["database"], first, "rowcast's own comes first");
+    let server = Server::start(&[], &[("DATABASE_URL", &second)]).await;
+    assert_eq!(server.ready["database"], second);
+    let flag = ["--database-url", &third];
+    let server = Server::start(&flag, &[("ROWCAST_DATABASE_URL", &first)]).await;
+    assert_eq!(server.ready["database"], third, "a flag comes before all");
+    drop(server);
+
+    for (name, value, words) in [
+        (
+            "ROWCAST_POLL_INTERVAL",
+            "0",
+            &["1ms", "--poll-interval"][..],
+        ),
+        (
+            "ROWCAST_POLL_INTERVAL_MIN",
+            "1h",
+            &["--poll-interval-min 1h", "--poll-interval 500ms"],
+        ),
+        (
+            "ROWCAST_LISTEN",
+            "0.0.0.0:0",
+            &["--listen 0.0.0.0:0", "--public"],
+        ),
+        ("ROWCAST_SCHEMA", "x", &["--schema is for Postgres"]),
+    ] {
+        let mut command = rowcast(&["serve", "--database-url", &first]);
+        command.env(name, value);
+        assert_refused(&output(command).await, USAGE, words, &[name]);
+    }
+    let mut command = rowcast(&["serve", "--database-url", &url("none.db")]);
+    command.env("ROWCAST_MIGRATE", "check");
+    let refused = output(command).await;
+    assert_refused(&refused, 1, &["does not exist"], &["ROWCAST_MIGRATE"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

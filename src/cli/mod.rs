@@ -12,6 +12,7 @@ mod tail;
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -71,13 +72,13 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Also how --help and --version end. Nothing can be done about a closed terminal.
+            if error.use_stderr() {
+                print_usage_error(&error);
+                return ExitCode::from(EXIT_USAGE);
+            }
+            // How --help and --version end. Nothing can be done about a closed terminal.
             let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(EXIT_USAGE)
-            } else {
-                ExitCode::SUCCESS
-            };
+            return ExitCode::SUCCESS;
         }
     };
     log::start(&cli.log);
@@ -102,6 +103,19 @@ pub fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
+    }
+}
+
+/// A value that is wrong is one line, as all errors about configuration; for the rest clap knows more than a line.
+fn print_usage_error(error: &clap::Error) {
+    if error.kind() == ErrorKind::ValueValidation {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default();
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        anstream::eprintln!("rowcast: {line}");
+    } else {
+        // Nothing can be done about a closed terminal.
+        let _ = error.print();
     }
 }
 
