@@ -351,6 +351,65 @@ async fn emit_reads_thousands_of_lines() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn emit_names_the_bad_line_and_what_was_inserted_before() {
+    let folder = temp_dir();
+    let url = format!("sqlite://{}", folder.path().join("events.db").display());
+    for (input, inserted, words) in [
+        (
+            "1\n2\nthree\n4\n",
+            2,
+            &[
+                "line 3 of standard input is not JSON",
+                "inserted before it: 2",
+            ][..],
+        ),
+        (
+            "{\"a\":\n",
+            0,
+            &[
+                "line 1 of standard input is not JSON",
+                "inserted before it: 0",
+            ],
+        ),
+        (
+            "1\n\n\n4 4\n",
+            1,
+            &[
+                "line 4 of standard input is not JSON",
+                "inserted before it: 1",
+            ],
+        ),
+    ] {
+        let mut owner = Connection::open(&url).await;
+        let done = emit_lines(&url, input).await;
+        assert_refused(&done, USAGE, words, &[input]);
+        let count = "SELECT count(*) FROM events";
+        assert_eq!(owner.numbers(count).await, [inserted], "{input}");
+        owner.run("DELETE FROM events").await;
+    }
+    let (done, mut owner) = (
+        emit_bytes(&url, b"1\n\"\xff\"\n").await,
+        Connection::open(&url).await,
+    );
+    assert_refused(
+        &done,
+        1,
+        &["line 2 of standard input", "inserted before it: 1"],
+        &["not UTF-8"],
+    );
+    assert_eq!(owner.numbers("SELECT count(*) FROM events").await, [1]);
+}
+
+/// What is JSON to everybody but `jsonb`.
+#[tokio::test(flavor = "multi_thread")]
+async fn emit_says_what_postgres_refuses() {
+    let database = Database::postgres().await;
+    let done = emit_lines(&database.url, "1\n\"\\u0000\"\n").await;
+    let words = ["insert events", "inserted before it: 0", "Unicode"];
+    assert_refused(&done, 1, &words, &["a NUL"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tail_prints_as_many_events_as_asked_for() {
     let folder = temp_dir();
     let url = format!("sqlite://{}", folder.path().join("events.db").display());
