@@ -249,6 +249,13 @@ async fn what_is_read_only_is_named() {
     let refused = output(powerless(&emit)).await;
     assert_refused(&refused, 1, &["events.db", "read-only"], &emit);
 
+    // The same for tables that are there.
+    set_mode(&file, 0o644);
+    let done = output(powerless(&["migrate", "--database-url", &url])).await;
+    assert!(done.status.success(), "{done:?}");
+    set_mode(&file, 0o444);
+    let refused = output(powerless(&emit)).await;
+    assert_refused(&refused, 1, &["events.db", "read-only"], &emit);
     set_mode(&file, 0o644);
     set_mode(folder.path(), 0o755);
 }

@@ -276,6 +276,7 @@ impl FileIdentity {
 
 /// Writes events into a SQLite file.
 pub struct SqliteInsert {
+    options: SqliteConnectOptions,
     connection: Mutex<SqliteConnection>,
 }
 
@@ -286,8 +287,10 @@ impl SqliteInsert {
     /// As [`SqliteSource::open`].
     pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
         let options = connect_options(config, migrate)?;
+        let connection = prepare(&options, migrate).await?;
         Ok(Self {
-            connection: Mutex::new(prepare(&options, migrate).await?),
+            options,
+            connection: Mutex::new(connection),
         })
     }
 }
@@ -314,7 +317,7 @@ impl Insert for SqliteInsert {
                 )
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::database(doing))?;
+                .map_err(|error| explain(&self.options, doing, error))?;
                 ids.push(EventId(inserted.last_insert_rowid()));
             }
             transaction.commit().await.map_err(Error::database(doing))?;
@@ -387,12 +390,12 @@ async fn prepare(
         .journal_mode(SqliteJournalMode::Wal)
         .connect()
         .await
-        .map_err(|error| explain_open(options, error))?;
+        .map_err(|error| explain(options, "open the database", error))?;
     // Two servers may start at once: the second waits here until the first is through.
     let mut transaction = connection
         .begin_with("BEGIN IMMEDIATE")
         .await
-        .map_err(|error| explain_open(options, error))?;
+        .map_err(|error| explain(options, "open the database", error))?;
     set_up_tables(
         sqlx::migrate!("migrations/sqlite"),
         &mut *transaction,
@@ -406,7 +409,8 @@ async fn prepare(
     Ok(connection)
 }
 
-fn explain_open(options: &SqliteConnectOptions, error: sqlx::Error) -> Error {
+/// A file that cannot be written to is often noticed late: reading it may be possible.
+fn explain(options: &SqliteConnectOptions, doing: &'static str, error: sqlx::Error) -> Error {
     let path = options.get_filename().display();
     let code = error
         .as_database_error()
@@ -421,7 +425,7 @@ fn explain_open(options: &SqliteConnectOptions, error: sqlx::Error) -> Error {
         )),
         Some(26) => Error::Unusable(format!("{path} is not a SQLite database")),
         _ => Error::Database {
-            doing: "open the database",
+            doing,
             source: error,
         },
     }
