@@ -634,6 +634,115 @@ async fn the_demo_shows_events_in_no_time() {
         assert!(frame["event"]["payload"].is_object(), "{frame}");
     }
 }
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_never_shown() {
+    // Real in every way: the server asks for it.
+    let server = support::Postgres::start();
+    let database = Database::on(&server).await;
+    let mut owner = database.connect().await;
+    owner
+        .run("CREATE ROLE alice SUPERUSER LOGIN PASSWORD 'hun/ter?2'")
+        .await;
+    let file = owner.texts("SHOW hba_file").await;
+    owner
+        .run(&format!(
+            "COPY (VALUES ('host all rowcast 127.0.0.1/32 trust'), ('host all all 127.0.0.1/32 scram-sha-256'))
+             TO '{}'; SELECT pg_reload_conf()",
+            file[0]
+        ))
+        .await;
+    let place = database.url.split('@').nth(1).expect("a URL with a user");
+    let good = format!("postgres://alice:hun%2Fter%3F2@{place}");
+    let trace = ["--log", "trace", "--database-url"];
+    // Until the server has read its new rules.
+    let wrong = format!("postgres://alice:hun-wrong-ter@{place}");
+    until("the question for a password", async || {
+        let refused = output(rowcast(&["migrate", "--database-url", &wrong])).await;
+        (!refused.status.success()).then_some(())
+    })
+    .await;
+
+    let mut shown = Vec::new();
+    for listen in ["--wake=auto", "--wake=off"] {
+        let mut arguments = vec![listen];
+        arguments.extend(trace);
+        arguments.push(&good);
+        let mut running = Server::start(&arguments, &[]).await;
+        let emit = [&["emit", "tasks", "t"][..], &trace, &[&good]].concat();
+        shown.push(output(rowcast(&emit)).await);
+        assert!(shown[shown.len() - 1].status.success(), "{shown:?}");
+        until("the event", async || {
+            (running.get("/api/v1/ws/stats").await["events"] == 1).then_some(())
+        })
+        .await;
+        running.signal("TERM").await;
+        let (code, rest) = running.end().await;
+        assert_eq!(code, Some(0), "{rest}");
+        assert!(
+            rest.contains("\"TRACE\"") || running.before.contains("\"TRACE\""),
+            "it was to log everything"
+        );
+        assert_no_password(&running.before);
+        assert_no_password(&rest);
+        assert!(running.before.contains("alice:***@"), "{}", running.before);
+    }
+    let mut by_environment = rowcast(&["migrate", "--log", "trace"]);
+    by_environment.env("DATABASE_URL", &good);
+    shown.push(output(by_environment).await);
+    assert!(
+        shown.iter().all(|output| output.status.success()),
+        "{shown:?}"
+    );
+
+    // Wrong in every way.
+    for bad in [
+        wrong,
+        "postgres://alice:hun-ter@127.0.0.1:1/db".to_owned(),
+        format!("{good}?sslmode=hun-ter"),
+        format!("{good}?password=hun-ter&sslmode=nonsense"),
+        "postgres://alice:hun-ter@[::1/db".to_owned(),
+        "postgres://alice:hun-ter@127.0.0.1:port/db".to_owned(),
+        // Characters that would have to be escaped: the URL means something else then.
+        "postgres://alice:hun#ter@127.0.0.1:1/db".to_owned(),
+        "postgres://alice:12#hun-ter@127.0.0.1:1/db".to_owned(),
+        "postgres://alice:12/hun-ter@127.0.0.1:1/db".to_owned(),
+        "postgres://alice:12?hun-ter@127.0.0.1:1/db".to_owned(),
+        "postgres:alice:hun-ter@127.0.0.1:1/db".to_owned(),
+        "postgres:/alice:hun-ter@127.0.0.1:1/db".to_owned(),
+        "mysql://alice:hun-ter@127.0.0.1:1/db".to_owned(),
+    ] {
+        for command in [
+            &["serve", "--listen", "127.0.0.1:0"][..],
+            &["emit", "tasks", "t"],
+            &["migrate"],
+        ] {
+            let refused = output(rowcast(&[command, &trace, &[&bad]].concat())).await;
+            assert!(!refused.status.success(), "{bad}: {refused:?}");
+            shown.push(refused);
+        }
+        // A flag that was forgotten or misspelt.
+        for arguments in [
+            &[&*bad][..],
+            &["serve", &bad],
+            &["--databse-url", &bad],
+            &["serve", "--listen", &bad],
+        ] {
+            let refused = output(rowcast(arguments)).await;
+            assert_eq!(refused.status.code(), Some(USAGE), "{refused:?}");
+            shown.push(refused);
+        }
+    }
+    for output in shown {
+        assert_no_password(&String::from_utf8_lossy(&output.stdout));
+        assert_no_password(&String::from_utf8_lossy(&output.stderr));
+    }
+}
+fn assert_no_password(text: &str) {
+    for part in ["hun", "ter@", "ter?2", "ter%3F2"] {
+        assert!(!text.contains(part), "{part} is in:\n{text}");
+    }
+}
+
 /// The command, with nothing in its environment.
 fn rowcast(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));

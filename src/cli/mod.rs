@@ -108,15 +108,34 @@ pub fn main() -> ExitCode {
 
 /// A value that is wrong is one line, as all errors about configuration; for the rest clap knows more than a line.
 fn print_usage_error(error: &clap::Error) {
+    let text = error.render().to_string();
+    let shown = hide_passwords(&text);
     if error.kind() == ErrorKind::ValueValidation {
-        let text = error.render().to_string();
-        let line = text.lines().next().unwrap_or_default();
+        let line = shown.lines().next().unwrap_or_default();
         let line = line.strip_prefix("error: ").unwrap_or(line);
         anstream::eprintln!("rowcast: {line}");
-    } else {
-        // Nothing can be done about a closed terminal.
+    } else if shown == text {
+        // With its colours. Nothing can be done about a closed terminal.
         let _ = error.print();
+    } else {
+        anstream::eprint!("{shown}");
     }
+}
+
+/// clap repeats what it does not understand, and that may be a database URL whose flag was forgotten.
+fn hide_passwords(text: &str) -> String {
+    let hide = |line: &str| {
+        let Some(start) = line.find("://").or_else(|| line.find("postgres")) else {
+            return line.to_owned();
+        };
+        // clap puts what it repeats between quotes, and a password may have quotes in it.
+        let user_ends = line.rfind('@').map_or(start, |at| at.max(start));
+        let end = line[user_ends..]
+            .find(['\'', '\n'])
+            .map_or(line.len(), |quote| user_ends + quote);
+        format!("{}…{}", &line[..start], &line[end..])
+    };
+    text.split_inclusive('\n').map(hide).collect()
 }
 
 async fn run(cli: Cli) -> Result<(), Error> {

@@ -170,11 +170,26 @@ impl DatabaseUrl {
         match kind {
             DatabaseKind::Postgres => {
                 // The parser's message is kept, the text is not: it may hold the password.
-                Url::parse(text).map_err(|error| {
+                let url = Url::parse(text).map_err(|error| {
                     Error::Config(format!(
                         "the database URL is malformed ({error}); write {forms}"
                     ))
                 })?;
+                // With an unescaped `#`, `/` or `?` in it a password ends early, and its rest would pass for another
+                // part of the URL, and be shown as such.
+                let parameter_is_word = |(name, _): (std::borrow::Cow<'_, str>, _)| {
+                    name.chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "_-.[]".contains(c))
+                };
+                if url.cannot_be_a_base()
+                    || url.fragment().is_some()
+                    || url.path().contains('@')
+                    || !url.query_pairs().all(parameter_is_word)
+                {
+                    return Err(Error::Config(format!(
+                        "the database URL is malformed (a password's # / ? @ : are written %23 %2F %3F %40 %3A); write {forms}"
+                    )));
+                }
             }
             DatabaseKind::Sqlite => {
                 let path = rest.trim_start_matches('/').split('?').next();

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::sync::Mutex;
+use url::Url;
 
 use super::{BadRow, DatabaseConfig, Insert, Migrate, Row, Source, Window, set_up_tables};
 use crate::cursor::{Cursor, Epoch, Position, Snapshot};
@@ -22,6 +23,28 @@ const VERSION_MIN: u32 = 130_000;
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
 const NOTIFY_CHANNEL: &str = "rowcast";
+
+/// The parameters of a URL that the driver knows, beside `options[…]`.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
 
 /// The longest wait between two attempts to listen. Polling goes on meanwhile, so there is no hurry.
 const LISTEN_RETRY_MAX: Duration = Duration::from_secs(30);
@@ -447,10 +470,10 @@ impl Insert for PostgresInsert {
 }
 
 fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions, Error> {
-    let mut options = PgConnectOptions::from_str(config.url.expose())
+    let mut options = PgConnectOptions::from_str(&known_parameters(config.url.expose()))
         .map_err(|_| {
             Error::Config(format!(
-                "the database URL {} has a parameter Postgres does not know",
+                "the database URL {} has a parameter with a value that is not one of its",
                 config.url
             ))
         })?
@@ -461,6 +484,28 @@ fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions, Error> {
         options = options.options([("search_path", quote_identifier(schema))]);
     }
     Ok(options)
+}
+
+/// The URL without the parameters that the driver does not know: it would log their values, and one of them may be a
+/// password (`sslpassword`). Hosting providers hand out URLs with such parameters, so they are no error.
+fn known_parameters(url: &str) -> String {
+    let Ok(mut known) = Url::parse(url) else {
+        // The driver says so.
+        return url.to_owned();
+    };
+    let is_known = |name: &str| name.starts_with("options[") || PARAMETERS.contains(&name);
+    let (kept, ignored): (Vec<_>, Vec<_>) = known
+        .query_pairs()
+        .into_owned()
+        .partition(|(name, _)| is_known(name));
+    if ignored.is_empty() {
+        return url.to_owned();
+    }
+    for (parameter, _) in ignored {
+        tracing::warn!(parameter, "ignored a parameter of the database URL");
+    }
+    known.query_pairs_mut().clear().extend_pairs(kept);
+    known.into()
 }
 
 fn quote_identifier(name: &str) -> String {
