@@ -144,13 +144,20 @@ impl PostgresSource {
             return Ok(*epoch);
         }
         let doing = "note the epoch of the feed";
-        // The next transaction id as of the last checkpoint is at most that of the moment this life began with, as
-        // start-up and promotion checkpoint it: positions are cut there, and nothing is skipped.
+        // Transactions that a crash or a failover undid give their ids to others, so positions are cut where this life
+        // began. The last checkpoint knows a place that is not after it, if it is one of those that end a life or begin
+        // one (nothing was written while it was made), or is of the timeline before. If it is a later one, the place
+        // is 0: not known, unless nothing was undone, as in a clean restart.
         sqlx::query!(
             r#"INSERT INTO rowcast_epochs (system_id, timeline, boot, crash, start_xid)
                SELECT s.system_identifier, $1, $2, $3,
-                      (split_part(c.next_xid, ':', 1)::numeric * 4294967296
-                       + split_part(c.next_xid, ':', 2)::numeric)::text::xid8
+                      CASE WHEN c.redo_lsn = c.checkpoint_lsn AND current_setting('wal_level') <> 'minimal'
+                             OR lpad(upper(to_hex(c.timeline_id)), 8, '0') <> $1
+                             OR EXISTS (SELECT FROM rowcast_epochs e
+                                         WHERE e.system_id = s.system_identifier AND e.timeline = $1 AND e.crash = $3)
+                           THEN (split_part(c.next_xid, ':', 1)::numeric * 4294967296
+                                 + split_part(c.next_xid, ':', 2)::numeric)::text::xid8
+                           ELSE '0' END
                  FROM pg_control_system() s, pg_control_checkpoint() c
                ON CONFLICT DO NOTHING"#,
             found.timeline,
@@ -336,6 +343,9 @@ impl Source for PostgresSource {
                     .start_xid
                     .parse()
                     .map_err(|_| Error::Unusable("an epoch has no start".into()))?;
+                if start_xid == 0 {
+                    return Ok(None);
+                }
                 snapshot = snapshot.cut_at(start_xid);
                 epoch = Epoch {
                     number: life.epoch.cast_unsigned(),

@@ -335,6 +335,62 @@ async fn a_crash_loses_nothing_and_doubles_nothing() {
     assert_eq!(broadcaster.stats().resets, 0);
 }
 
+/// Transaction ids that a crash forgot are given out again. A position that saw them the first time must not pass for
+/// one that knows who has them now.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_used_again_after_a_crash_hide_nothing() {
+    for checkpoint in [false, true] {
+        let server = Postgres::start();
+        let database = Database::on(&server).await;
+        let mut owner = database.connect().await;
+        // What no commit flushes stays in memory.
+        for setting in ["wal_writer_delay = '10s'", "wal_writer_flush_after = '1GB'"] {
+            owner.run(&format!("ALTER SYSTEM SET {setting}")).await;
+        }
+        server.restart();
+        let source = database.open().await;
+        let mut writer = database.connect().await;
+        writer.insert(1).await;
+        // Nobody waits for a rollback to be on the disk.
+        for _ in 0..5 {
+            writer.run("BEGIN").await;
+            writer.insert(0).await;
+            writer.run("ROLLBACK").await;
+        }
+        let before = edge(&source).await;
+        server.kill_9();
+        server.restart();
+        let mut writer = database.connect().await;
+        for number in 2..=4 {
+            writer.insert(number).await;
+        }
+        if checkpoint {
+            // It hides where the new life began.
+            writer.run("CHECKPOINT").await;
+        }
+        let place = until("the database again", async || {
+            source.rebase(&before).await.ok()
+        })
+        .await;
+        let after = edge(&source).await;
+        match place {
+            Some(place) => assert_eq!(numbers(&source, &place, &after).await, [2, 3, 4]),
+            None => assert!(checkpoint, "the place is known"),
+        }
+        // A clean restart undoes nothing, whoever looks when.
+        server.restart();
+        let mut writer = database.connect().await;
+        writer.insert(5).await;
+        writer.run("CHECKPOINT").await;
+        let place = until("the database again", async || {
+            source.rebase(&after).await.ok()
+        })
+        .await
+        .expect("nothing was undone");
+        assert_eq!(numbers(&source, &place, &edge(&source).await).await, [5]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_of_its_own_has_everything() {
     for schema in ["my feed", "we\"ird \\ n'ame", "Größe,$user"] {
