@@ -91,6 +91,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The same moment, as far as a history knows it that has used no transaction id from `xid` on: whatever this
     /// snapshot saw beyond never happened there, and the ids will be used again.
+    #[cfg(any(feature = "postgres", test))]
     pub fn cut_at(&self, xid: u64) -> Self {
         Self {
             xmin: self.xmin.min(xid),

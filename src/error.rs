@@ -32,6 +32,14 @@ pub enum Error {
         /// How long it waited.
         seconds: u64,
     },
+    /// A long insertion broke off. What was inserted stays: whoever sends it again doubles it.
+    #[error("{cause}; events inserted before it: {inserted}")]
+    BrokenOff {
+        /// What went wrong.
+        cause: Box<Error>,
+        /// How many events are in the table.
+        inserted: u64,
+    },
     /// The address to listen on is not to be had.
     #[error("listen on {address}: {source}{}", hint_for_bind(source))]
     Bind {
@@ -54,7 +62,11 @@ impl Error {
     /// Whether the cause is a flag or setting, so that trying again cannot help.
     #[must_use]
     pub fn is_config(&self) -> bool {
-        matches!(self, Self::Config(_))
+        match self {
+            Self::Config(_) => true,
+            Self::BrokenOff { cause, .. } => cause.is_config(),
+            _ => false,
+        }
     }
 
     /// For `map_err` on a driver's result.

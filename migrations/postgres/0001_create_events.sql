@@ -32,7 +32,7 @@ CREATE UNIQUE INDEX events_dedup_key ON events (dedup_key) WHERE dedup_key IS NO
 COMMENT ON TABLE events IS 'rowcast: a row inserted here is sent to every client subscribed to its channel';
 
 -- One row for every life of the cluster (start of the server, crash, promotion, restore) a feed was read in.
--- Positions are comparable within an epoch; start_xid says where the next one took over.
+-- Positions are comparable within an epoch; start_xid says where the next one took over, or is 0 where nobody knows.
 CREATE TABLE rowcast_epochs (
     epoch     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     -- Tells positions of this database from those of any other.

@@ -80,20 +80,12 @@ pub(super) async fn run(args: EmitArgs) -> Result<(), Error> {
     let result = insert_lines(database.as_ref(), event, &progress).await;
     progress.finish_and_clear();
     let inserted = progress.position();
-    match result {
-        Ok(()) => {
-            anstream::println!("inserted {inserted} events into {}", config.url);
-            Ok(())
-        }
-        // What was inserted stays: say so, so that nobody sends it twice.
-        Err(Error::Config(text)) => Err(Error::Config(format!(
-            "{text}; {inserted} events before it were inserted"
-        ))),
-        Err(error) => {
-            anstream::eprintln!("rowcast: {inserted} events were inserted before this:");
-            Err(error)
-        }
-    }
+    result.map_err(|cause| Error::BrokenOff {
+        cause: Box::new(cause),
+        inserted,
+    })?;
+    anstream::println!("inserted {inserted} events into {}", config.url);
+    Ok(())
 }
 
 /// Inserts one event for every line, in transactions of up to 500. Whatever is there is inserted at once: a slow

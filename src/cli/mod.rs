@@ -12,6 +12,7 @@ mod tail;
 use std::io;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -71,13 +72,13 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Also how --help and --version end. Nothing can be done about a closed terminal.
+            if error.use_stderr() {
+                print_usage_error(&error);
+                return ExitCode::from(EXIT_USAGE);
+            }
+            // How --help and --version end. Nothing can be done about a closed terminal.
             let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(EXIT_USAGE)
-            } else {
-                ExitCode::SUCCESS
-            };
+            return ExitCode::SUCCESS;
         }
     };
     log::start(&cli.log);
@@ -103,6 +104,38 @@ pub fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// A value that is wrong is one line, as all errors about configuration; for the rest clap knows more than a line.
+fn print_usage_error(error: &clap::Error) {
+    let text = error.render().to_string();
+    let shown = hide_passwords(&text);
+    if error.kind() == ErrorKind::ValueValidation {
+        let line = shown.lines().next().unwrap_or_default();
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        anstream::eprintln!("rowcast: {line}");
+    } else if shown == text {
+        // With its colours. Nothing can be done about a closed terminal.
+        let _ = error.print();
+    } else {
+        anstream::eprint!("{shown}");
+    }
+}
+
+/// clap repeats what it does not understand, and that may be a database URL whose flag was forgotten.
+fn hide_passwords(text: &str) -> String {
+    let hide = |line: &str| {
+        let Some(start) = line.find("://").or_else(|| line.find("postgres")) else {
+            return line.to_owned();
+        };
+        // clap puts what it repeats between quotes, and a password may have quotes in it.
+        let user_ends = line.rfind('@').map_or(start, |at| at.max(start));
+        let end = line[user_ends..]
+            .find(['\'', '\n'])
+            .map_or(line.len(), |quote| user_ends + quote);
+        format!("{}…{}", &line[..start], &line[end..])
+    };
+    text.split_inclusive('\n').map(hide).collect()
 }
 
 async fn run(cli: Cli) -> Result<(), Error> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
+use sqlx::migrate::MigrateError;
 use url::Url;
 
 use crate::cursor::Cursor;
@@ -171,11 +172,26 @@ impl DatabaseUrl {
         match kind {
             DatabaseKind::Postgres => {
                 // The parser's message is kept, the text is not: it may hold the password.
-                Url::parse(text).map_err(|error| {
+                let url = Url::parse(text).map_err(|error| {
                     Error::Config(format!(
                         "the database URL is malformed ({error}); write {forms}"
                     ))
                 })?;
+                // With an unescaped `#`, `/` or `?` in it a password ends early, and its rest would pass for another
+                // part of the URL, and be shown as such.
+                let parameter_is_word = |(name, _): (std::borrow::Cow<'_, str>, _)| {
+                    name.chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "_-.[]".contains(c))
+                };
+                if url.cannot_be_a_base()
+                    || url.fragment().is_some()
+                    || url.path().contains('@')
+                    || !url.query_pairs().all(parameter_is_word)
+                {
+                    return Err(Error::Config(format!(
+                        "the database URL is malformed (a password's # / ? @ : are written %23 %2F %3F %40 %3A); write {forms}"
+                    )));
+                }
             }
             DatabaseKind::Sqlite => {
                 let path = rest.trim_start_matches('/').split('?').next();
@@ -275,8 +291,7 @@ pub async fn open_insert(
 }
 
 /// What went wrong with a migration, told for people.
-fn migration_error(error: sqlx::migrate::MigrateError) -> Error {
-    use sqlx::migrate::MigrateError;
+fn migration_error(error: MigrateError) -> Error {
     match error {
         MigrateError::VersionMissing(version) => Error::Unusable(format!(
             "its tables were made by a newer rowcast (migration {version}); start that version, or a newer one"
@@ -324,6 +339,18 @@ async fn set_up_tables<C: sqlx::migrate::Migrate>(
                 .list_applied_migrations(MIGRATIONS_TABLE)
                 .await
                 .unwrap_or_default();
+            // What `Auto` refuses, too.
+            for have in &applied {
+                match migrator.iter().find(|known| known.version == have.version) {
+                    None => {
+                        return Err(migration_error(MigrateError::VersionMissing(have.version)));
+                    }
+                    Some(known) if known.checksum != have.checksum => {
+                        return Err(migration_error(MigrateError::VersionMismatch(have.version)));
+                    }
+                    Some(_) => {}
+                }
+            }
             let missing = migrator
                 .iter()
                 .filter(|wanted| !applied.iter().any(|have| have.version == wanted.version))

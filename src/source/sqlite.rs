@@ -45,7 +45,6 @@ pub struct SqliteSource {
 /// An open file, and which one it is: a path may come to mean another file.
 struct Reader {
     connection: SqliteConnection,
-    epoch: Epoch,
     file: Option<FileIdentity>,
 }
 
@@ -83,24 +82,15 @@ impl SqliteSource {
         {
             return Ok(reader);
         }
-        let mut connection = self
+        let connection = self
             .options
             .clone()
             .create_if_missing(false)
             .connect()
             .await
             .map_err(Error::database("open the file"))?;
-        let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(Error::database("look up the epoch of the feed"))?;
-        let epoch = Epoch {
-            number: row.epoch.cast_unsigned(),
-            tag: row.tag as u32,
-        };
         Ok(Reader {
             connection,
-            epoch,
             file: FileIdentity::of(path),
         })
     }
@@ -114,19 +104,23 @@ impl Source for SqliteSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
+            // The epoch is read every time: a backup may be restored into the open file.
             // sqlite_sequence remembers ids whose rows are gone; a view has none, so the rows themselves count too.
-            let id = sqlx::query_scalar!(
-                r#"SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
-                              coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64""#
+            let row = sqlx::query!(
+                r#"SELECT epoch, tag, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+                                          coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64"
+                     FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1"#
             )
             .fetch_one(&mut reader.connection)
             .await
             .map_err(Error::database("ask for the present position"))?;
-            let epoch = reader.epoch;
             self.keep(reader).await;
             Ok(Cursor {
-                epoch,
-                position: Position::Id(id),
+                epoch: Epoch {
+                    number: row.epoch.cast_unsigned(),
+                    tag: row.tag as u32,
+                },
+                position: Position::Id(row.id),
             })
         })
     }
@@ -140,7 +134,12 @@ impl Source for SqliteSource {
         };
         Box::pin(try_stream! {
             let mut reader = self.reader().await?;
-            if reader.epoch != window.after.epoch || reader.epoch != window.upto.epoch {
+            let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
+                .fetch_one(&mut reader.connection)
+                .await
+                .map_err(Error::database("look up the epoch of the feed"))?;
+            let epoch = Epoch { number: row.epoch.cast_unsigned(), tag: row.tag as u32 };
+            if [window.after.epoch, window.upto.epoch] != [epoch; 2] {
                 self.keep(reader).await;
                 Err(Error::EpochChanged)?;
                 return;
@@ -150,11 +149,11 @@ impl Source for SqliteSource {
                 // As bytes: text that is not UTF-8 must spoil its own row only.
                 let page = sqlx::query!(
                     r#"SELECT id AS "id!: i64",
-                              CAST(channel AS BLOB) AS "channel!: Vec<u8>", CAST(type AS BLOB) AS "kind!: Vec<u8>",
-                              CAST(entity_id AS BLOB) AS "entity_id: Vec<u8>", CAST(actor AS BLOB) AS "actor: Vec<u8>",
-                              CAST(payload AS BLOB) AS "payload!: Vec<u8>", CAST(previous AS BLOB) AS "previous: Vec<u8>",
-                              CAST(trace_id AS BLOB) AS "trace_id: Vec<u8>", CAST(origin AS BLOB) AS "origin: Vec<u8>",
-                              strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at: String"
+                              CAST(channel AS BLOB) AS "channel?: Vec<u8>", CAST(type AS BLOB) AS "kind?: Vec<u8>",
+                              CAST(entity_id AS BLOB) AS "entity_id?: Vec<u8>", CAST(actor AS BLOB) AS "actor?: Vec<u8>",
+                              CAST(payload AS BLOB) AS "payload?: Vec<u8>", CAST(previous AS BLOB) AS "previous?: Vec<u8>",
+                              CAST(trace_id AS BLOB) AS "trace_id?: Vec<u8>", CAST(origin AS BLOB) AS "origin?: Vec<u8>",
+                              strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at?: String"
                          FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"#,
                     last,
                     upto,
@@ -169,6 +168,10 @@ impl Source for SqliteSource {
                     let id = EventId(row.id);
                     let bad = |reason: String| BadRow { id, reason };
                     yield (|| {
+                        // The table has no NULL there, but a view may.
+                        let given = |column: &str, bytes: Option<Vec<u8>>| {
+                            bytes.ok_or_else(|| bad(format!("{column} has no value")))
+                        };
                         let text = |column: &str, bytes| {
                             String::from_utf8(bytes).map_err(|_| bad(format!("{column} is not UTF-8")))
                         };
@@ -178,11 +181,12 @@ impl Source for SqliteSource {
                         };
                         Ok(Event {
                             id,
-                            channels: Channels::parse(&text("channel", row.channel)?).map_err(|error| bad(error.to_string()))?,
-                            kind: text("type", row.kind)?,
+                            channels: Channels::parse(&text("channel", given("channel", row.channel)?)?)
+                                .map_err(|error| bad(error.to_string()))?,
+                            kind: text("type", given("type", row.kind)?)?,
                             entity_id: row.entity_id.map(|bytes| text("entity_id", bytes)).transpose()?,
                             actor: row.actor.map(|bytes| text("actor", bytes)).transpose()?,
-                            payload: json("payload", row.payload)?,
+                            payload: json("payload", given("payload", row.payload)?)?,
                             previous: row.previous.map(|bytes| json("previous", bytes)).transpose()?,
                             trace_id: row.trace_id.map(|bytes| text("trace_id", bytes)).transpose()?,
                             origin: row.origin.map(|bytes| text("origin", bytes)).transpose()?,
@@ -278,6 +282,7 @@ impl FileIdentity {
 
 /// Writes events into a SQLite file.
 pub struct SqliteInsert {
+    options: SqliteConnectOptions,
     connection: Mutex<SqliteConnection>,
 }
 
@@ -288,8 +293,10 @@ impl SqliteInsert {
     /// As [`SqliteSource::open`].
     pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
         let options = connect_options(config, migrate)?;
+        let connection = prepare(&options, migrate).await?;
         Ok(Self {
-            connection: Mutex::new(prepare(&options, migrate).await?),
+            options,
+            connection: Mutex::new(connection),
         })
     }
 }
@@ -316,7 +323,7 @@ impl Insert for SqliteInsert {
                 )
                 .execute(&mut *transaction)
                 .await
-                .map_err(Error::database(doing))?;
+                .map_err(|error| explain(&self.options, doing, error))?;
                 ids.push(EventId(inserted.last_insert_rowid()));
             }
             transaction.commit().await.map_err(Error::database(doing))?;
@@ -389,12 +396,12 @@ async fn prepare(
         .journal_mode(SqliteJournalMode::Wal)
         .connect()
         .await
-        .map_err(|error| explain_open(options, error))?;
+        .map_err(|error| explain(options, "open the database", error))?;
     // Two servers may start at once: the second waits here until the first is through.
     let mut transaction = connection
         .begin_with("BEGIN IMMEDIATE")
         .await
-        .map_err(|error| explain_open(options, error))?;
+        .map_err(|error| explain(options, "open the database", error))?;
     set_up_tables(
         sqlx::migrate!("migrations/sqlite"),
         &mut *transaction,
@@ -408,7 +415,8 @@ async fn prepare(
     Ok(connection)
 }
 
-fn explain_open(options: &SqliteConnectOptions, error: sqlx::Error) -> Error {
+/// A file that cannot be written to is often noticed late: reading it may be possible.
+fn explain(options: &SqliteConnectOptions, doing: &'static str, error: sqlx::Error) -> Error {
     let path = options.get_filename().display();
     let code = error
         .as_database_error()
@@ -423,7 +431,7 @@ fn explain_open(options: &SqliteConnectOptions, error: sqlx::Error) -> Error {
         )),
         Some(26) => Error::Unusable(format!("{path} is not a SQLite database")),
         _ => Error::Database {
-            doing: "open the database",
+            doing,
             source: error,
         },
     }

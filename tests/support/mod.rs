@@ -6,15 +6,19 @@
 )]
 #![allow(unused_imports, reason = "the re-exports below, for the same reason")]
 
+pub mod database;
 #[cfg(feature = "sqlite")]
 pub mod feed;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod raw;
+pub mod wait;
 
+pub use database::{Connection, Database};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+pub use wait::{DEADLINE, until, within};
 
 /// An empty directory that is removed, with all that is in it, when the value is dropped.
 pub fn temp_dir() -> tempfile::TempDir {

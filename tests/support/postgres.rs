@@ -59,6 +59,34 @@ impl Postgres {
         Self::create(Durability::Full)
     }
 
+    /// A standby that streams from this server and answers queries, as of now or later.
+    pub fn standby(&self) -> Self {
+        let account = self.account;
+        let keeper = Keeper::new(account);
+        // A client's program, which may be elsewhere: found in PATH then.
+        let beside = self.programs.join("pg_basebackup");
+        let program = if beside.is_file() {
+            &beside
+        } else {
+            Path::new("pg_basebackup")
+        };
+        let output = command(program, account, &keeper.directory)
+            .arg("--pgdata")
+            .arg(keeper.data())
+            .args(["--dbname", &self.url("postgres")])
+            // Writes standby.signal too.
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .output()
+            .expect("cannot run pg_basebackup");
+        assert!(
+            output.status.success(),
+            "pg_basebackup failed: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self::launch_first(self.programs.clone(), account, keeper)
+    }
+
     /// The URL of `database` on this server, whether or not there is such a database.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://rowcast@127.0.0.1:{}/{database}", self.port)
@@ -119,6 +147,16 @@ impl Postgres {
             Some(started.unwrap_or_else(|log| panic!("postgres does not start again:\n{log}")));
     }
 
+    /// Starts the server again as a standby that no primary sends anything to. The next [`Postgres::restart`] makes it
+    /// a primary again, as if it had always been one.
+    pub fn restart_as_standby(&self) {
+        self.stop();
+        let signal = self.keeper.data().join("standby.signal");
+        File::create(&signal).expect("the directory is ours");
+        self.restart();
+        fs::remove_file(&signal).expect("the server does not remove it");
+    }
+
     /// All that the server has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.keeper.log_file()).unwrap_or_default()
@@ -129,7 +167,11 @@ impl Postgres {
         let account = Account::for_server();
         let keeper = Keeper::new(account);
         init_data(&programs, account, &keeper.directory, durability);
+        Self::launch_first(programs, account, keeper)
+    }
 
+    /// Finds a port, and starts the server on it.
+    fn launch_first(programs: PathBuf, account: Option<Account>, keeper: Keeper) -> Self {
         let mut postgres = Self {
             programs,
             account,
@@ -240,8 +282,9 @@ fn copy_log(stderr: ChildStderr, log_file: &Path, ready: &mpsc::Sender<()>) {
         .expect("cannot write the log of postgres");
     // Bytes, not lines of text: a statement in the log may hold anything.
     for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-        let is_ready = String::from_utf8_lossy(&line)
-            .ends_with("database system is ready to accept connections");
+        // A standby takes "read-only connections", or "read only" ones before version 14.
+        let is_ready =
+            String::from_utf8_lossy(&line).contains("database system is ready to accept ");
         // The keeper may have removed the directory already.
         let _ = file.write_all(&line).and_then(|()| file.write_all(b"\n"));
         if is_ready {
@@ -377,11 +420,13 @@ fn init_data(programs: &Path, account: Option<Account>, directory: &Path, durabi
     };
     // No socket file: its path would have to be short, and temporary directories need not be.
     // Shared memory in the directory, so that nothing of a killed server stays behind elsewhere.
+    // Some tests prepare transactions, which keeps writers from waking the feed unless they are told to.
     let settings = format!(
         "\nlisten_addresses = '127.0.0.1'\n\
          unix_socket_directories = ''\n\
          max_connections = 300\n\
          max_prepared_transactions = 10\n\
+         rowcast.wake = on\n\
          dynamic_shared_memory_type = mmap\n\
          log_line_prefix = '%m [%p] %q%a %d '\n\
          {durability}"

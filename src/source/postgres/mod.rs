@@ -1,6 +1,10 @@
 //! PostgreSQL: positions are snapshots, a window is the difference of two of them. The algorithm is that of PgQ
 //! (Skype, about 2007); docs/ARCHITECTURE.md tells why `id > cursor` loses rows and this does not.
 
+mod connect;
+mod insert;
+mod life;
+
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -12,13 +16,14 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::sync::Mutex;
 
-use super::{BadRow, DatabaseConfig, Insert, Migrate, Row, Source, Window, set_up_tables};
+use super::{BadRow, DatabaseConfig, Migrate, Row, Source, Window};
 use crate::cursor::{Cursor, Epoch, Position, Snapshot};
 use crate::error::Error;
-use crate::event::{Channels, Event, EventId, NewEvent};
+use crate::event::{Channels, Event, EventId};
 
-/// `pg_current_snapshot` and `xid8` are of this version.
-const VERSION_MIN: u32 = 130_000;
+use connect::{connect_options, prepare};
+pub use insert::PostgresInsert;
+use life::{Life, epoch_of, primary};
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
 const NOTIFY_CHANNEL: &str = "rowcast";
@@ -40,16 +45,6 @@ struct Polling {
     connection: PgConnection,
     life: Life,
     epoch: Epoch,
-}
-
-/// What tells one life of a cluster from another. Within one, no transaction id is used twice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Life {
-    timeline: String,
-    boot: i64,
-    /// When statistics were last reset, in microseconds. Recovery from a crash resets them, and also ends every
-    /// connection, so asking once for each is enough.
-    crash: i64,
 }
 
 impl PostgresSource {
@@ -127,57 +122,6 @@ impl PostgresSource {
     }
 }
 
-/// Refuses a standby, which has no timeline of its own.
-fn primary(standby: bool, timeline: Option<String>) -> Result<String, Error> {
-    timeline.filter(|_| !standby).ok_or_else(|| {
-        Error::Unusable(
-            "it is a standby, and the snapshots of a standby leave out transactions in flight, so rows would be lost; give \
-             the URL of the primary"
-                .into(),
-        )
-    })
-}
-
-/// The epoch that a life of the cluster is, entered in the table when it is new.
-async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Result<Epoch, Error> {
-    let doing = "note the epoch of the feed";
-    // The next transaction id as of the last checkpoint is at most that of the moment this life began with, as
-    // start-up and promotion checkpoint it: positions are cut there, and nothing is skipped.
-    sqlx::query!(
-        r#"INSERT INTO rowcast_epochs (system_id, timeline, boot, crash, start_xid)
-           SELECT s.system_identifier, $1, $2, $3,
-                  (split_part(c.next_xid, ':', 1)::numeric * 4294967296
-                   + split_part(c.next_xid, ':', 2)::numeric)::text::xid8
-             FROM pg_control_system() s, pg_control_checkpoint() c
-            WHERE NOT EXISTS (SELECT FROM rowcast_epochs e
-                               WHERE e.system_id = s.system_identifier
-                                 AND e.timeline = $1 AND e.boot = $2 AND e.crash = $3)
-           ON CONFLICT DO NOTHING"#,
-        life.timeline,
-        life.boot,
-        life.crash,
-    )
-    .execute(&mut *connection)
-    .await
-    .map_err(Error::database(doing))?;
-    let row = sqlx::query!(
-        r#"SELECT epoch, tag FROM rowcast_epochs
-            WHERE system_id = (SELECT system_identifier FROM pg_control_system())
-              AND timeline = $1 AND boot = $2 AND crash = $3
-            ORDER BY epoch"#,
-        life.timeline,
-        life.boot,
-        life.crash,
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(Error::database(doing))?;
-    Ok(Epoch {
-        number: row.epoch.cast_unsigned(),
-        tag: row.tag as u32,
-    })
-}
-
 impl Source for PostgresSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async move {
@@ -232,7 +176,9 @@ impl Source for PostgresSource {
             {
                 // Visibility comes from the frozen snapshot, not from the statement, so the window may be read later
                 // and again. The two branches are disjoint: what was in flight at $1 is below its xmax. One branch
-                // with OR would scan the whole table.
+                // with OR would scan the whole table. A plain join on e.xid = o.xid does so too where it is unknown,
+                // or known, that few transactions wrote many rows: OFFSET 0 makes it one look for every transaction
+                // that was in flight, and BETWEEN, which means the same as =, makes the index the way to look.
                 let mut rows = sqlx::query!(
                     r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
                        w AS (
@@ -242,12 +188,18 @@ impl Source for PostgresSource {
                             AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
                             AND e.id > $3
                          UNION ALL
-                         SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o JOIN events e ON e.xid = o.xid
-                          WHERE pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
-                            AND e.id > $3)
-                       SELECT id AS "id!", channel AS "channel!", type AS "kind!", entity_id, actor,
-                              payload::text AS "payload!", previous::text AS previous, trace_id, origin,
-                              to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "created_at!"
+                         SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o
+                          CROSS JOIN LATERAL (
+                            SELECT e.* FROM events e
+                             WHERE e.xid BETWEEN o.xid AND o.xid
+                               AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                               AND e.id > $3
+                            OFFSET 0) e)
+                       SELECT id::bigint AS "id!", channel::text AS "channel?", type::text AS "kind?",
+                              entity_id::text AS entity_id, actor::text AS actor,
+                              payload::text AS "payload?", previous::text AS previous,
+                              trace_id::text AS trace_id, origin::text AS origin,
+                              to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "created_at?"
                          FROM w ORDER BY id"#,
                     after,
                     upto,
@@ -257,21 +209,26 @@ impl Source for PostgresSource {
                 while let Some(row) = rows.try_next().await.map_err(Error::database("read new rows"))? {
                     let id = EventId(row.id);
                     let bad = |reason: String| BadRow { id, reason };
+                    // The table has no NULL there, but a view may, and `created_at` is NULL too where it is infinite.
                     yield (|| {
+                        let given = |column: &str, text: Option<String>| {
+                            text.ok_or_else(|| bad(format!("{column} has no value")))
+                        };
                         let json = |column: &str, text| {
                             RawValue::from_string(text).map_err(|error| bad(format!("{column} is not JSON: {error}")))
                         };
                         Ok(Event {
                             id,
-                            channels: Channels::parse(&row.channel).map_err(|error| bad(error.to_string()))?,
-                            kind: row.kind,
+                            channels: Channels::parse(&given("channel", row.channel)?)
+                                .map_err(|error| bad(error.to_string()))?,
+                            kind: given("type", row.kind)?,
                             entity_id: row.entity_id,
                             actor: row.actor,
-                            payload: json("payload", row.payload)?,
+                            payload: json("payload", given("payload", row.payload)?)?,
                             previous: row.previous.map(|text| json("previous", text)).transpose()?,
                             trace_id: row.trace_id,
                             origin: row.origin,
-                            created_at: row.created_at,
+                            created_at: given("created_at", row.created_at)?,
                         })
                     })();
                 }
@@ -315,6 +272,9 @@ impl Source for PostgresSource {
                     .start_xid
                     .parse()
                     .map_err(|_| Error::Unusable("an epoch has no start".into()))?;
+                if start_xid == 0 {
+                    return Ok(None);
+                }
                 snapshot = snapshot.cut_at(start_xid);
                 epoch = Epoch {
                     number: life.epoch.cast_unsigned(),
@@ -396,109 +356,6 @@ async fn listen(
         *listener = Some(fresh);
     }
     Ok(())
-}
-
-/// Writes events into PostgreSQL.
-pub struct PostgresInsert {
-    connection: Mutex<PgConnection>,
-}
-
-impl PostgresInsert {
-    /// Connects, and sees to the tables as `migrate` says.
-    ///
-    /// # Errors
-    /// As [`PostgresSource::open`].
-    pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
-        let options = connect_options(config)?;
-        let connection = prepare(&options, config.schema.as_deref(), migrate).await?;
-        Ok(Self {
-            connection: Mutex::new(connection),
-        })
-    }
-}
-
-impl Insert for PostgresInsert {
-    fn insert<'a>(&'a self, events: &'a [NewEvent]) -> BoxFuture<'a, Result<Vec<EventId>, Error>> {
-        Box::pin(async move {
-            let column = |of: fn(&NewEvent) -> &str| {
-                events
-                    .iter()
-                    .map(|event| of(event).to_owned())
-                    .collect::<Vec<_>>()
-            };
-            let channels = column(|event| event.channels.as_str());
-            let kinds = column(|event| &event.kind);
-            let payloads = column(|event| event.payload.get());
-            let mut connection = self.connection.lock().await;
-            let rows = sqlx::query!(
-                r#"INSERT INTO events (channel, type, payload)
-                   SELECT channel, type, payload::jsonb
-                     FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS t (channel, type, payload, n)
-                    ORDER BY n
-                   RETURNING id"#,
-                &channels,
-                &kinds,
-                &payloads,
-            )
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(Error::database("insert events"))?;
-            Ok(rows.into_iter().map(|row| EventId(row.id)).collect())
-        })
-    }
-}
-
-fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions, Error> {
-    let mut options = PgConnectOptions::from_str(config.url.expose())
-        .map_err(|_| {
-            Error::Config(format!(
-                "the database URL {} has a parameter Postgres does not know",
-                config.url
-            ))
-        })?
-        .application_name("rowcast")
-        .log_statements(tracing::log::LevelFilter::Trace)
-        .log_slow_statements(tracing::log::LevelFilter::Debug, Duration::from_secs(1));
-    if let Some(schema) = &config.schema {
-        options = options.options([("search_path", quote_identifier(schema))]);
-    }
-    Ok(options)
-}
-
-fn quote_identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// Connects and sees to the tables.
-async fn prepare(
-    options: &PgConnectOptions,
-    schema: Option<&str>,
-    migrate: Migrate,
-) -> Result<PgConnection, Error> {
-    let mut connection = options
-        .connect()
-        .await
-        .map_err(Error::database("connect to the database"))?;
-    let version = connection.server_version_num().unwrap_or(u32::MAX);
-    if version < VERSION_MIN {
-        return Err(Error::Unusable(format!(
-            "PostgreSQL {} is too old: rowcast reads commits by pg_current_snapshot(), which came with 13",
-            version / 10_000
-        )));
-    }
-    let mut migrator = sqlx::migrate!("migrations/postgres");
-    if let Some(schema) = schema {
-        migrator.create_schema(quote_identifier(schema));
-    }
-    // A standby says so when its edge is asked for; it cannot be migrated.
-    let standby = sqlx::query_scalar!(r#"SELECT pg_is_in_recovery() AS "standby!""#)
-        .fetch_one(&mut connection)
-        .await
-        .map_err(Error::database("ask whether the database is a standby"))?;
-    if !standby {
-        set_up_tables(migrator, &mut connection, migrate).await?;
-    }
-    Ok(connection)
 }
 
 /// A statement that does not fit the table is a matter of set-up, not of the connection.

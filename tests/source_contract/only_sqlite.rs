@@ -1,0 +1,233 @@
+//! What only SQLite can be asked: files that are replaced, shared with other processes, or not usable.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use rowcast::{Broadcaster, DatabaseConfig, Error, Migrate, PollInterval};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{Database, temp_dir, until, within};
+use crate::{edge, numbers, woken_only};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_file_in_its_place_is_a_reset() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let broadcaster = Broadcaster::start(Arc::clone(&source), PollInterval::default())
+        .await
+        .expect("the feed starts");
+    let mut events = Box::pin(broadcaster.listen());
+    database.connect().await.insert(1).await;
+    let event = within("an event", events.next()).await;
+    assert_eq!(event.expect("the feed goes on").payload.get(), "1");
+    let before = edge(&source).await;
+
+    // It has more rows than the old one: their ids alone do not give it away.
+    let other = Database::sqlite().await;
+    drop(other.open().await);
+    let mut writer = other.connect().await;
+    for number in 10..20 {
+        writer.insert(number).await;
+    }
+    writer.run("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    for suffix in ["-wal", "-shm"] {
+        fs::remove_file(format!("{}{suffix}", database.file().display())).expect("it is in use");
+    }
+    fs::rename(other.file(), database.file()).expect("both are in temporary folders");
+
+    until("the reset", async || {
+        (broadcaster.stats().resets == 1).then_some(())
+    })
+    .await;
+    let after = edge(&source).await;
+    assert_ne!(before, after);
+    let place = source.rebase(&before).await.expect("the file can be read");
+    assert_eq!(place, None, "only a reset is honest");
+    // Nothing of what was there before the file came is told as new; what is inserted now is.
+    database.connect().await.insert(20).await;
+    let event = within("an event", events.next()).await;
+    assert_eq!(event.expect("the feed goes on").payload.get(), "20");
+}
+
+/// `.restore` of the sqlite3 shell writes the content of a backup into the file: no other file, another database.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_database_in_the_same_file_is_a_reset() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    writer.insert(1).await;
+    let before = edge(&source).await;
+    // What of a restored database tells it from the one before: its tag, and ids that may well be ahead.
+    writer
+        .run("UPDATE rowcast_epochs SET tag = (tag + 1) % 4294967296")
+        .await;
+    writer.insert(2).await;
+    let after = edge(&source).await;
+    let tokens = [&before, &after].map(ToString::to_string);
+    assert_ne!(tokens[0].get(..8), tokens[1].get(..8), "another epoch");
+    let broadcaster = Broadcaster::start(source, PollInterval::default())
+        .await
+        .expect("the feed starts");
+    writer
+        .run("UPDATE rowcast_epochs SET tag = (tag + 1) % 4294967296")
+        .await;
+    writer.insert(3).await;
+    until("the reset", async || {
+        (broadcaster.stats().resets == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_other_processes_write_and_nothing_is_lost() {
+    const LINES: usize = 2000;
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let start = edge(&source).await;
+    let broadcaster = Broadcaster::start(Arc::clone(&source), woken_only())
+        .await
+        .expect("the feed starts");
+    let mut events = Box::pin(broadcaster.listen());
+    let writers: Vec<_> = (0..2)
+        .map(|writer| {
+            let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rowcast"));
+            command
+                .args(["emit", "tasks", "task.created", "-"])
+                .args(["--database-url", &database.url])
+                .env_clear()
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .kill_on_drop(true);
+            let mut process = command.spawn().expect("rowcast can be run");
+            let mut stdin = process.stdin.take().expect("it was asked to be a pipe");
+            tokio::spawn(async move {
+                // Line by line, so that there are many transactions.
+                for line in 0..LINES {
+                    let number = writer * LINES + line;
+                    stdin
+                        .write_all(format!("{number}\n").as_bytes())
+                        .await
+                        .expect("rowcast reads its input");
+                }
+                drop(stdin);
+                process.wait().await.expect("it was started")
+            })
+        })
+        .collect();
+    let mut heard = Vec::new();
+    while heard.len() < 2 * LINES {
+        let event = within("an event", events.next()).await;
+        heard.push(event.expect("the feed goes on").id);
+    }
+    for writer in writers {
+        let status = within("the end of a writer", writer).await;
+        assert!(status.expect("it does not panic").success());
+    }
+    assert!(heard.is_sorted(), "in order, and none twice");
+    assert_eq!(heard.iter().collect::<BTreeSet<_>>().len(), 2 * LINES);
+    let mut table = numbers(&source, &start, &edge(&source).await).await;
+    table.sort_unstable();
+    assert_eq!(table, (0..2 * LINES as i64).collect::<Vec<_>>());
+}
+
+/// A deleted last row must not give its id to the next one, which the feed would take for known.
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_rows_hide_no_later_ones() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    writer.insert(1).await;
+    let before = edge(&source).await;
+    writer.run("DELETE FROM events").await;
+    assert_eq!(edge(&source).await, before);
+    writer.insert(2).await;
+    let after = edge(&source).await;
+    assert_eq!(numbers(&source, &before, &after).await, [2]);
+    writer.run("VACUUM").await;
+    assert_eq!(edge(&source).await, after);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_not_usable_are_refused_with_the_reason() {
+    let folder = temp_dir();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let open = async |url: &str, migrate: Migrate| {
+        let config = DatabaseConfig::new(url)?;
+        rowcast::source::open(&config, migrate).await.map(drop)
+    };
+    fs::create_dir(path("folder")).expect("the folder is ours");
+    fs::write(
+        path("text.db"),
+        "no database, but long enough to look for the header of one".repeat(100),
+    )
+    .expect("the folder is ours");
+    let other = Database::sqlite().await;
+    let mut owner = other.connect().await;
+    owner
+        .run("PRAGMA journal_mode = DELETE; CREATE TABLE theirs (id INTEGER)")
+        .await;
+    let read_only = other.url.clone() + "?mode=ro";
+
+    for (url, migrate, words) in [
+        (
+            format!("sqlite://{}", path("missing/events.db")),
+            Migrate::Auto,
+            ["missing", "does not exist; create it first"],
+        ),
+        (
+            format!("sqlite://{}", path("folder")),
+            Migrate::Auto,
+            ["folder", "is a folder; name a file in it"],
+        ),
+        (
+            format!("sqlite://{}", path("text.db")),
+            Migrate::Auto,
+            ["text.db", "is not a SQLite database"],
+        ),
+        (
+            format!("sqlite://{}", path("none.db")),
+            Migrate::Check,
+            ["none.db", "create it with `rowcast migrate`"],
+        ),
+        (
+            format!("sqlite://{}", path("none.db")),
+            Migrate::Off,
+            ["none.db", "create it with `rowcast migrate`"],
+        ),
+        (read_only, Migrate::Auto, ["events.db", "is read-only"]),
+    ] {
+        let error = open(&url, migrate).await.expect_err(&url);
+        let text = error.to_string();
+        assert!(matches!(error, Error::Unusable(_)), "{url}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{url}: {text}");
+        }
+        assert!(!text.contains('\n'), "one line: {text}");
+    }
+    for name in ["missing", "none.db"] {
+        assert!(!folder.path().join(name).exists(), "{name} was made");
+    }
+    for url in [
+        "sqlite::memory:",
+        "sqlite://:memory:",
+        "sqlite://events.db?mode=memory",
+        "sqlite:",
+        "sqlite://",
+        "sqlite://?mode=rwc",
+    ] {
+        let error = open(url, Migrate::Auto).await.expect_err(url);
+        assert!(matches!(error, Error::Config(_)), "{url}: {error}");
+    }
+    let mut config = Database::sqlite().await.config();
+    config.schema = Some("feed".into());
+    let Err(error) = rowcast::source::open(&config, Migrate::Auto).await else {
+        panic!("SQLite has no schemas");
+    };
+    assert!(
+        error.to_string().contains("--schema is for Postgres"),
+        "{error}"
+    );
+}
