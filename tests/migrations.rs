@@ -67,6 +67,15 @@ async fn start_at_once(servers: usize, database: &Database) {
     assert_eq!(edges.len(), servers);
 }
 
+/// A new file is switched to its log by whoever comes first, and for a moment nobody else may look at it.
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_share_new_files() {
+    for _ in 0..40 {
+        start_at_once(4, &Database::sqlite().await).await;
+    }
+}
+
 async fn a_second_run_changes_nothing(database: Database) {
     database.open().await;
     let mut owner = database.connect().await;

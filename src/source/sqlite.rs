@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{Mutex, Notify};
+use tokio::time::{Instant, sleep};
 
 use super::{
     BadRow, DatabaseConfig, DatabaseUrl, Insert, Migrate, Row, Source, Window, set_up_tables,
@@ -24,6 +25,9 @@ use crate::event::{Channels, Event, EventId, NewEvent};
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between two attempts to switch a file to the write-ahead log while another process does: it takes that long.
+const SWITCH_RETRY: Duration = Duration::from_millis(10);
 
 /// Rows of one statement. A read transaction that stays open keeps the log from being reset, so it must end soon.
 const PAGE_ROWS: i64 = 1000;
@@ -217,7 +221,7 @@ impl Source for SqliteSource {
                 (watcher, written, LOOK_AGAIN.len()),
                 async |(watcher, written, looks)| {
                     let looks = if looks < LOOK_AGAIN.len() {
-                        tokio::time::sleep(LOOK_AGAIN[looks]).await;
+                        sleep(LOOK_AGAIN[looks]).await;
                         looks + 1
                     } else {
                         written.notified().await;
@@ -230,7 +234,7 @@ impl Source for SqliteSource {
             Err(error) => {
                 tracing::warn!(%error, "cannot watch the database file; looking at it every {UNWATCHED_INTERVAL:?} instead");
                 unfold((), async |()| {
-                    tokio::time::sleep(UNWATCHED_INTERVAL).await;
+                    sleep(UNWATCHED_INTERVAL).await;
                     Some(((), ()))
                 })
                 .boxed()
@@ -391,12 +395,19 @@ async fn prepare(
     migrate: Migrate,
 ) -> Result<SqliteConnection, Error> {
     // Journal mode is a property of the file: set once, kept. It is what lets readers and a writer work side by side.
-    let mut connection = options
-        .clone()
-        .journal_mode(SqliteJournalMode::Wal)
-        .connect()
-        .await
-        .map_err(|error| explain(options, "open the database", error))?;
+    let switch = options.clone().journal_mode(SqliteJournalMode::Wal);
+    // Two servers that switch a new file at once would wait for each other, so SQLite fails one of them without waiting.
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    let mut connection = loop {
+        match switch.connect().await {
+            Err(error) if result_code(&error) == Some(5) && Instant::now() < deadline => {
+                sleep(SWITCH_RETRY).await;
+            }
+            connected => {
+                break connected.map_err(|error| explain(options, "open the database", error))?;
+            }
+        }
+    };
     // Two servers may start at once: the second waits here until the first is through.
     let mut transaction = connection
         .begin_with("BEGIN IMMEDIATE")
@@ -418,11 +429,8 @@ async fn prepare(
 /// A file that cannot be written to is often noticed late: reading it may be possible.
 fn explain(options: &SqliteConnectOptions, doing: &'static str, error: sqlx::Error) -> Error {
     let path = options.get_filename().display();
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code().and_then(|code| code.parse::<u32>().ok()));
-    // The primary result code is the low byte: 8 READONLY, 10 IOERR, 14 CANTOPEN, 26 NOTADB.
-    match code.map(|code| code & 0xff) {
+    // 8 READONLY, 14 CANTOPEN, 26 NOTADB.
+    match result_code(&error) {
         Some(8) => Error::Unusable(format!(
             "{path} is read-only, and a feed notes its tables in it and reads its write-ahead log; make the file and its folder writable"
         )),
@@ -435,6 +443,12 @@ fn explain(options: &SqliteConnectOptions, doing: &'static str, error: sqlx::Err
             source: error,
         },
     }
+}
+
+/// The primary result code: the low byte of the extended one.
+fn result_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?.parse::<u32>().ok()?;
+    Some(code & 0xff)
 }
 
 /// A statement that does not fit the table is a matter of set-up.
