@@ -4,7 +4,7 @@
 mod support;
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -14,16 +14,21 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rowcast::source::{Insert, Row, Window, open, open_insert};
-use rowcast::{Broadcaster, Cursor, Error, Event, Hub, HubOptions, Migrate, PollInterval, Source};
+use rowcast::{
+    Broadcaster, Channels, Cursor, Error, Event, EventId, Hub, HubOptions, Migrate, PollInterval,
+    Source,
+};
 use serde_json::json;
+use serde_json::value::RawValue;
 use support::feed::{POLL_INTERVAL, database_in, http, insert_into, row, soon, timed, until};
 use support::raw::{CONTINUATION, FIN, Heard, Raw, TEXT, close, frame, text};
 use tokio::io::{AsyncRead, AsyncWrite, BufStream, DuplexStream};
+use tokio::sync::Notify;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 use warp::{Filter as _, Reply as _};
 
-/// Batches a listener may lie behind: see `QUEUE_BATCHES` in src/broadcaster.rs.
+/// Batches a listener may lie behind: see `QUEUE_BATCHES` in src/broadcaster/mod.rs.
 const QUEUE_BATCHES: usize = 64;
 
 struct Library {
@@ -552,4 +557,99 @@ async fn over_any_stream_errors_and_slow_clients_are_closed_too() {
         library.broadcaster.client_count() == 1
     })
     .await;
+}
+
+/// Rows in memory. The first to read the gated window, which is the tail, stops in its middle until the gate opens.
+struct Gated {
+    committed: AtomicI64,
+    window_to: i64,
+    stop_at: i64,
+    tail_came: AtomicBool,
+    at_the_gate: Notify,
+    gate: Notify,
+}
+
+impl Source for Gated {
+    fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
+        Box::pin(async { Ok(Cursor::after_id(0, self.committed.load(Ordering::Relaxed))) })
+    }
+
+    fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>> {
+        let (after, upto) = (
+            window.after.id().expect("an id"),
+            window.upto.id().expect("an id"),
+        );
+        let after = window.resume_after.map_or(after, |id| id.0.max(after));
+        let gated = upto == self.window_to && !self.tail_came.swap(true, Ordering::Relaxed);
+        futures_util::stream::iter(after + 1..=upto)
+            .then(move |id| async move {
+                if gated && id == self.stop_at {
+                    self.at_the_gate.notify_one();
+                    self.gate.notified().await;
+                }
+                Ok(Ok(Event {
+                    id: EventId(id),
+                    channels: Channels::parse("tasks").expect("a good name"),
+                    kind: "task.created".into(),
+                    entity_id: None,
+                    actor: None,
+                    payload: RawValue::from_string("{}".into()).expect("JSON"),
+                    previous: None,
+                    trace_id: None,
+                    origin: None,
+                    created_at: String::new(),
+                }))
+            })
+            .boxed()
+    }
+
+    fn rebase<'a>(&'a self, _cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// Having read a window from the table while its first part only was handed out, a listener must not hear the rest of
+/// it again.
+#[tokio::test]
+async fn a_reader_may_overtake_the_feed_within_a_window() {
+    let few = QUEUE_BATCHES as i64 + 6;
+    let many = few + 3000;
+    let source = Arc::new(Gated {
+        committed: AtomicI64::new(0),
+        window_to: many,
+        stop_at: few + 1500,
+        tail_came: AtomicBool::new(false),
+        at_the_gate: Notify::new(),
+        gate: Notify::new(),
+    });
+    let interval = PollInterval {
+        max: Duration::from_millis(1),
+        min: Duration::from_millis(1),
+    };
+    let broadcaster = Broadcaster::start(Arc::clone(&source) as Arc<dyn Source>, interval)
+        .await
+        .expect("a feed");
+    let mut events = Box::pin(broadcaster.listen());
+    for id in 1..=few {
+        source.committed.store(id, Ordering::Relaxed);
+        until("the feed has read it", async || {
+            broadcaster.cursor().id() == Some(id)
+        })
+        .await;
+    }
+    assert_eq!(broadcaster.stats().listeners_lagged, 1);
+    source.committed.store(many, Ordering::Relaxed);
+    soon("the tail stops", source.at_the_gate.notified()).await;
+    let ids = take(&mut events, usize::try_from(many).expect("small")).await;
+    assert_eq!(ids, (1..=many).collect::<Vec<_>>());
+    // Asked for more it finds that it has caught up, and waits: nothing must come.
+    let more = tokio::time::timeout(Duration::from_millis(200), events.next()).await;
+    assert!(more.is_err(), "{more:?}");
+    source.gate.notify_one();
+    until("the rest is handed out", async || {
+        broadcaster.cursor().id() == Some(many)
+    })
+    .await;
+    source.committed.store(many + 1, Ordering::Relaxed);
+    assert_eq!(next(&mut events).await.id, EventId(many + 1));
 }
