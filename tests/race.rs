@@ -248,6 +248,11 @@ mod postgres {
             .map(|writer| tokio::spawn(write(url.to_owned(), writer, end)))
             .collect();
         let mut prepared = connect(url).await;
+        // A transaction that has notified cannot be prepared.
+        prepared
+            .execute("SET rowcast.wake = off")
+            .await
+            .expect("the setting is ours");
         prepared
             .execute("BEGIN")
             .await
