@@ -77,13 +77,14 @@ pub struct ServeArgs {
         long,
         value_name = "ADDRESS",
         default_value = "127.0.0.1:3001",
-        env = "ROWCAST_LISTEN"
+        env = "ROWCAST_LISTEN",
+        help_heading = "Network"
     )]
     pub listen: SocketAddr,
 
     /// Let everybody who can reach the server read every channel. Needed to listen beyond this machine, as
     /// clients are not asked who they are.
-    #[arg(long, env = "ROWCAST_PUBLIC")]
+    #[arg(long, env = "ROWCAST_PUBLIC", help_heading = "Network")]
     pub public: bool,
 
     /// Longest time an event can go unseen: how often to look at the table when nothing happens.

@@ -10,6 +10,14 @@ pub enum Error {
     /// A flag, variable or file is out of rule. The text names it, its value and the rule.
     #[error("{0}")]
     Config(String),
+    /// The database is not to be had at start.
+    #[error("connect to the database {database}: {source}; is it running, and is the URL right?")]
+    Connect {
+        /// Its URL, without the password.
+        database: String,
+        /// What the driver says.
+        source: sqlx::Error,
+    },
     /// The database did not answer, or refused a statement.
     #[error("{doing}: {source}")]
     Database {

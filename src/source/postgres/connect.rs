@@ -1,10 +1,12 @@
 //! Connects to PostgreSQL: which parameters of a URL count, which servers will do, and the tables.
 
+use std::io;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
+use tokio::time::timeout;
 use url::Url;
 
 use crate::error::Error;
@@ -12,6 +14,10 @@ use crate::source::{DatabaseConfig, Migrate, set_up_tables};
 
 /// `pg_current_snapshot` and `xid8` are of this version.
 const VERSION_MIN: u32 = 130_000;
+
+/// How long a start waits for the first connection. A host that does not answer at all would be waited for by the
+/// system for minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The parameters of a URL that the driver knows, beside `options[…]`.
 const PARAMETERS: [&str; 18] = [
@@ -81,13 +87,16 @@ fn quote_identifier(name: &str) -> String {
 /// Connects and sees to the tables.
 pub(super) async fn prepare(
     options: &PgConnectOptions,
-    schema: Option<&str>,
+    config: &DatabaseConfig,
     migrate: Migrate,
 ) -> Result<PgConnection, Error> {
-    let mut connection = options
-        .connect()
+    let mut connection = timeout(CONNECT_TIMEOUT, options.connect())
         .await
-        .map_err(Error::database("connect to the database"))?;
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        .map_err(|source| Error::Connect {
+            database: config.url.to_string(),
+            source,
+        })?;
     let version = connection.server_version_num().unwrap_or(u32::MAX);
     if version < VERSION_MIN {
         return Err(Error::Unusable(format!(
@@ -96,7 +105,7 @@ pub(super) async fn prepare(
         )));
     }
     let mut migrator = sqlx::migrate!("migrations/postgres");
-    if let Some(schema) = schema {
+    if let Some(schema) = &config.schema {
         migrator.create_schema(quote_identifier(schema));
     }
     // A standby says so when its edge is asked for; it cannot be migrated.

@@ -21,7 +21,7 @@ impl PostgresInsert {
     /// As [`PostgresSource::open`].
     pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
         let options = connect_options(config)?;
-        let connection = prepare(&options, config.schema.as_deref(), migrate).await?;
+        let connection = prepare(&options, config, migrate).await?;
         Ok(Self {
             connection: Mutex::new(connection),
         })

@@ -54,7 +54,7 @@ impl PostgresSource {
     /// When the server is not reachable, too old, a standby, or the tables are not of our shape.
     pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
         let options = connect_options(config)?;
-        drop(prepare(&options, config.schema.as_deref(), migrate).await?);
+        drop(prepare(&options, config, migrate).await?);
         let source = Self {
             options,
             wake: config.wake,
