@@ -41,7 +41,7 @@ pub(super) struct State {
     pub(super) committed: BTreeMap<i64, Committed>,
     /// Per epoch after the first, the transaction number it began with.
     epochs: Vec<u64>,
-    down: bool,
+    pub(super) down: bool,
     /// No more made-up errors.
     pub(super) healthy: bool,
 }
@@ -77,6 +77,17 @@ impl Database {
 
     pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().expect("no panic under the lock")
+    }
+
+    /// Commits one row at once.
+    pub(super) fn commit(&self) -> i64 {
+        let mut state = self.lock();
+        let (id, xid) = (state.next_id, state.next_xid);
+        state.next_id += 1;
+        state.next_xid += 1;
+        let channels = Channels::parse(CHANNELS[0]).expect("valid");
+        state.rows.insert(xid, vec![Stored { id, channels }]);
+        id
     }
 
     /// Takes its time, and fails now and then.

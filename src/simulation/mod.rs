@@ -63,6 +63,39 @@ fn each_committed_row_reaches_each_subscriber_once_and_in_order() {
     );
 }
 
+/// The feed goes on where it was, and looks again soon enough, however long the database was away.
+#[tokio::test(start_paused = true)]
+async fn an_hour_without_the_database_loses_nothing() {
+    let database = Arc::new(Database::new(Rng::with_seed(1)));
+    database.lock().healthy = true;
+    let source = Arc::new(FakeSource(Arc::clone(&database)));
+    let broadcaster = Broadcaster::start(source, PollInterval::default())
+        .await
+        .expect("the database is well");
+    let mut events = Box::pin(broadcaster.listen());
+    let first = database.commit();
+    assert_eq!(events.next().await.map(|event| event.id.0), Some(first));
+    // Committed, but not seen before the database goes.
+    let unseen = database.commit();
+    database.lock().down = true;
+    sleep(Duration::from_hours(1)).await;
+    let errors = broadcaster.stats().poll_errors;
+    assert!(
+        (300..3600).contains(&errors),
+        "{errors} attempts in an hour: neither given up nor a busy loop"
+    );
+    database.lock().down = false;
+    let back = Instant::now();
+    let later = database.commit();
+    assert_eq!(events.next().await.map(|event| event.id.0), Some(unseen));
+    assert_eq!(events.next().await.map(|event| event.id.0), Some(later));
+    assert!(
+        back.elapsed() < Duration::from_secs(11),
+        "it looked again after {:?}",
+        back.elapsed()
+    );
+}
+
 /// One run; gives the number of deliveries.
 async fn run(seed: u64) -> usize {
     let mut random = Rng::with_seed(seed);
