@@ -1,0 +1,296 @@
+//! The cursor loop: look, read the window, wait for a wake-up or a tick. It never ends and never skips; when the
+//! database is away it waits, and goes on where it was.
+
+mod health;
+mod pace;
+mod recent;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures_util::stream::{BoxStream, Stream, StreamExt as _};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::event::{Event, EventId};
+use crate::source::{Row, Source, Window};
+use crate::stats::Counters;
+
+use health::Health;
+pub use pace::PollInterval;
+use pace::{LEASE, Pace};
+use recent::Recent;
+
+/// Most events of one batch. Enough to write them to a socket at one go, few enough to start with the first early.
+const BATCH_EVENTS_MAX: usize = 1000;
+
+/// Most bytes of payload in one batch, give or take one event.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// No answer for this long means the connection is dead, though nobody said so.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Events read together, in order.
+#[derive(Debug)]
+pub struct Batch {
+    /// The events; none when only the position moved.
+    pub events: Vec<Arc<Event>>,
+    /// The position at the end of the window that the events are of.
+    pub upto: Cursor,
+    /// Whether they complete it. A large window comes in several batches, and within it there is no position to name.
+    pub complete: bool,
+    /// What was committed before `upto` cannot be told: the database was replaced, or lost its history.
+    pub reset: bool,
+}
+
+impl Batch {
+    /// The position after this batch, where it has one.
+    #[must_use]
+    pub fn edge(&self) -> Option<&Cursor> {
+        self.complete.then_some(&self.upto)
+    }
+}
+
+/// Follows the source from `cursor` on. Dropping the stream ends it.
+pub(crate) fn follow(
+    source: Arc<dyn Source>,
+    cursor: Cursor,
+    interval: PollInterval,
+    stats: Arc<Counters>,
+) -> impl Stream<Item = Batch> {
+    stream! {
+        let mut pace = Pace::new(interval);
+        let mut wakes = source.wakes();
+        let mut tail = Tail::new(source, cursor, stats);
+        loop {
+            let mut found = 0;
+            match tail.look().await {
+                Look::Again => continue,
+                Look::Nothing => {}
+                Look::Reset(upto) => {
+                    yield Batch { events: Vec::new(), upto, complete: true, reset: true };
+                    continue;
+                }
+                Look::Window(window) => {
+                    let source = Arc::clone(&tail.source);
+                    let upto = window.upto.clone();
+                    let mut last = window.resume_after;
+                    let mut rows = source.rows(window);
+                    let mut chunk = Chunk::default();
+                    let complete = loop {
+                        let Some(row) = tail.health.check(next_row(&mut rows).await).await else { break false };
+                        let Some(row) = row else { break true };
+                        last = Some(row.as_ref().map_or_else(|bad| bad.id, |event| event.id));
+                        let Some(event) = tail.accept(row) else { continue };
+                        found += 1;
+                        // Given away only when the next one is there: the last batch of a window is never empty where it
+                        // had events, and can carry the position.
+                        if let Some(events) = chunk.push(event) {
+                            yield Batch { events, upto: upto.clone(), complete: false, reset: false };
+                        }
+                    };
+                    drop(rows);
+                    tail.ended(&upto, complete, last);
+                    if complete || !chunk.events.is_empty() {
+                        yield Batch { events: chunk.events, upto, complete, reset: false };
+                    }
+                    if !complete {
+                        continue;
+                    }
+                }
+            }
+            tail.health.round_completed();
+            let wait = pace.after(found, Instant::now());
+            if pace.lease_is_due(Instant::now()) {
+                tail.postpone_wakes().await;
+            }
+            if !wait.is_zero() {
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    Some(()) = wakes.next() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Where the feed is.
+struct Tail {
+    source: Arc<dyn Source>,
+    stats: Arc<Counters>,
+    health: Health,
+    recent: Recent,
+    /// The end of the last window that was read whole.
+    cursor: Cursor,
+    /// The end of a window whose reading broke off, and the last row that was read of it.
+    broken_off: Option<(Cursor, EventId)>,
+}
+
+/// What a look at the table has shown.
+enum Look {
+    /// The database did not answer; it was waited a while.
+    Again,
+    /// There is nothing new.
+    Nothing,
+    /// The place of the feed is gone. It goes on from here.
+    Reset(Cursor),
+    /// This is to be read.
+    Window(Window),
+}
+
+impl Tail {
+    fn new(source: Arc<dyn Source>, cursor: Cursor, stats: Arc<Counters>) -> Self {
+        let health = Health::new(Arc::clone(&stats));
+        Self {
+            source,
+            stats,
+            health,
+            recent: Recent::default(),
+            cursor,
+            broken_off: None,
+        }
+    }
+
+    async fn look(&mut self) -> Look {
+        self.stats.polls.add(1);
+        let looked = within("ask for the present position", self.source.edge()).await;
+        let Some(present) = self.health.check(looked).await else {
+            return Look::Again;
+        };
+        if present.is_of_other_history_than(&self.cursor) {
+            match self.rebase().await {
+                None => return Look::Again,
+                Some(true) => {
+                    tracing::info!("the database was restarted; the feed goes on where it was");
+                }
+                Some(false) => {
+                    tracing::warn!(
+                        "the database was replaced or lost its history; clients are told to refetch"
+                    );
+                    self.stats.resets.add(1);
+                    self.cursor = present.clone();
+                    return Look::Reset(present);
+                }
+            }
+        }
+        // What broke off comes before anything else.
+        let (upto, resume_after) = match self.broken_off.take() {
+            Some((upto, last)) => (upto, Some(last)),
+            None => (present, None),
+        };
+        if upto == self.cursor {
+            return Look::Nothing;
+        }
+        Look::Window(Window {
+            after: self.cursor.clone(),
+            upto,
+            resume_after,
+        })
+    }
+
+    /// Finds the place of the feed in the present life of the database. Gives whether it has one, or nothing when the
+    /// database did not answer.
+    async fn rebase(&mut self) -> Option<bool> {
+        let doing = "look up the epochs of the feed";
+        let place = self
+            .health
+            .check(within(doing, self.source.rebase(&self.cursor)).await)
+            .await?;
+        let Some(place) = place else {
+            self.broken_off = None;
+            return Some(false);
+        };
+        // What is left of a window is between the places of its ends.
+        if let Some((upto, last)) = &self.broken_off {
+            let upto = self
+                .health
+                .check(within(doing, self.source.rebase(upto)).await)
+                .await?;
+            self.broken_off = upto.map(|upto| (upto, *last));
+        }
+        self.cursor = place;
+        self.recent.expect_repeats();
+        Some(true)
+    }
+
+    /// Gives the event of a row, but of those that are none, or were sent before.
+    fn accept(&mut self, row: Row) -> Option<Event> {
+        match row {
+            Ok(event) if self.recent.is_repeat(&event) => None,
+            Ok(event) => {
+                self.stats.events.add(1);
+                Some(event)
+            }
+            Err(bad) => {
+                self.stats.bad_rows.add(1);
+                tracing::warn!(
+                    id = bad.id.0,
+                    reason = bad.reason,
+                    "skipped a row that is not an event"
+                );
+                None
+            }
+        }
+    }
+
+    /// Notes how the reading of a window has ended.
+    fn ended(&mut self, upto: &Cursor, complete: bool, last: Option<EventId>) {
+        if complete {
+            self.cursor = upto.clone();
+            self.recent.repeats_are_over();
+        } else {
+            self.broken_off = last.map(|last| (upto.clone(), last));
+        }
+    }
+
+    /// Has writers leave it to us to look. A lease not extended costs them a wake-up, nothing else.
+    async fn postpone_wakes(&self) {
+        if let Err(error) = within(
+            "extend the lease on wake-ups",
+            self.source.postpone_wakes(LEASE),
+        )
+        .await
+        {
+            tracing::debug!(%error, "could not extend the lease on wake-ups");
+        }
+    }
+}
+
+async fn next_row(rows: &mut BoxStream<'_, Result<Row, Error>>) -> Result<Option<Row>, Error> {
+    within("read new rows", async { rows.next().await.transpose() }).await
+}
+
+async fn within<T>(
+    doing: &'static str,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let seconds = ANSWER_TIMEOUT.as_secs();
+    timeout(ANSWER_TIMEOUT, answer)
+        .await
+        .unwrap_or(Err(Error::Timeout { doing, seconds }))
+}
+
+/// The events of the batch to come.
+#[derive(Default)]
+struct Chunk {
+    events: Vec<Arc<Event>>,
+    bytes: usize,
+}
+
+impl Chunk {
+    /// Adds an event; gives away those before it when they make a full batch.
+    fn push(&mut self, event: Event) -> Option<Vec<Arc<Event>>> {
+        let full = self.events.len() >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX;
+        let given_away = full.then(|| std::mem::take(self).events);
+        self.bytes += event.payload.get().len()
+            + event
+                .previous
+                .as_ref()
+                .map_or(0, |previous| previous.get().len());
+        self.events.push(Arc::new(event));
+        given_away
+    }
+}

@@ -1,0 +1,46 @@
+//! What was sent lately, to drop repeats by.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::event::Event;
+
+/// Events remembered in order to drop repeats after the database came back with a part of its history gone.
+const RECENT_MAX: usize = 65_536;
+
+/// What was sent lately. Consulted only after the database came back with another history: the place to go on from is
+/// then a safe one, before the last event sent.
+#[derive(Default)]
+pub(super) struct Recent {
+    order: VecDeque<u64>,
+    known: HashSet<u64>,
+    repeats: bool,
+}
+
+impl Recent {
+    pub(super) fn expect_repeats(&mut self) {
+        self.repeats = true;
+    }
+
+    pub(super) fn repeats_are_over(&mut self) {
+        self.repeats = false;
+    }
+
+    /// Notes the event, and says whether it was sent before. The time counts too: lost ids are given out again.
+    pub(super) fn is_repeat(&mut self, event: &Event) -> bool {
+        use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+        let key =
+            BuildHasherDefault::<DefaultHasher>::default().hash_one((event.id, &event.created_at));
+        if self.repeats && self.known.contains(&key) {
+            return true;
+        }
+        if self.known.insert(key) {
+            self.order.push_back(key);
+            if self.order.len() > RECENT_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.known.remove(&oldest);
+            }
+        }
+        false
+    }
+}
