@@ -18,7 +18,7 @@ impl PostgresInsert {
     /// Connects, and sees to the tables as `migrate` says.
     ///
     /// # Errors
-    /// As [`PostgresSource::open`].
+    /// As [`PostgresSource::open`](super::PostgresSource::open).
     pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
         let options = connect_options(config)?;
         let connection = prepare(&options, config, migrate).await?;
