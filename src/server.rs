@@ -78,7 +78,8 @@ impl Server {
         while broadcaster.client_count() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(20)).await;
         }
-        tracing::info!(stats = ?broadcaster.stats(), "stopped");
+        tracing::debug!(stats = ?broadcaster.stats(), "what happened");
+        tracing::info!("stopped");
     }
 }
 
