@@ -1,7 +1,8 @@
 //! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod file;
+
+use std::path::Path;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use std::time::Duration;
 use async_stream::try_stream;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde_json::value::RawValue;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -22,6 +22,8 @@ use super::{
 use crate::cursor::{Cursor, Epoch, Position};
 use crate::error::Error;
 use crate::event::{Channels, Event, EventId, NewEvent};
+
+use file::{FileIdentity, parent, watch_log};
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,12 +46,20 @@ pub struct SqliteSource {
     wake: bool,
     /// Taken out while in use, and put back only when in good order.
     reading: Mutex<Option<Reader>>,
+    /// Outlives readers.
+    known: Mutex<Option<Known>>,
 }
 
 /// An open file, and which one it is: a path may come to mean another file.
 struct Reader {
     connection: SqliteConnection,
     file: Option<FileIdentity>,
+}
+
+/// The file that was there last, or none if that is gone, and its epoch.
+struct Known {
+    file: Option<FileIdentity>,
+    epoch: Epoch,
 }
 
 impl SqliteSource {
@@ -64,6 +74,7 @@ impl SqliteSource {
             options,
             wake: config.wake,
             reading: Mutex::new(None),
+            known: Mutex::new(None),
         };
         let edge = source.edge().await.map_err(explain_shape)?;
         let window = Window {
@@ -80,23 +91,57 @@ impl SqliteSource {
     }
 
     async fn reader(&self) -> Result<Reader, Error> {
-        let path = self.options.get_filename();
+        // Asked before the file is opened: if it is replaced in between, this is found out next time.
+        let file = FileIdentity::of(self.options.get_filename());
         if let Some(reader) = self.reading.lock().await.take()
-            && reader.file == FileIdentity::of(path)
+            && reader.file == file
         {
             return Ok(reader);
         }
-        let connection = self
+        if file.is_none()
+            && let Some(known) = self.known.lock().await.as_mut()
+        {
+            // The system may give what made it out to be itself to the next file.
+            known.file = None;
+        }
+        let mut connection = self
             .options
             .clone()
             .create_if_missing(false)
             .connect()
             .await
             .map_err(Error::database("open the file"))?;
-        Ok(Reader {
-            connection,
-            file: FileIdentity::of(path),
-        })
+        self.get_to_know(file, &mut connection).await?;
+        Ok(Reader { connection, file })
+    }
+
+    /// Begins an epoch in a file that took the place of another and is of the same one: a copy. Its ids count on from
+    /// when it was made, and so did those of the file that clients have their places in.
+    async fn get_to_know(
+        &self,
+        file: Option<FileIdentity>,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), Error> {
+        let mut known = self.known.lock().await;
+        let mut epoch = epoch_of(connection).await?;
+        if known
+            .as_ref()
+            .is_some_and(|known| known.file != file && known.epoch == epoch)
+        {
+            // One statement, so that of several servers that notice one begins it, and the others find it begun.
+            let number = epoch.number.cast_signed();
+            sqlx::query!(
+                "INSERT INTO rowcast_epochs (tag) SELECT abs(random()) % 4294967296
+                  WHERE ? = (SELECT max(epoch) FROM rowcast_epochs)",
+                number
+            )
+            .execute(&mut *connection)
+            .await
+            .map_err(Error::database("begin an epoch in the file"))?;
+            epoch = epoch_of(connection).await?;
+        }
+        *known = Some(Known { file, epoch });
+        Ok(())
     }
 
     async fn keep(&self, reader: Reader) {
@@ -138,11 +183,7 @@ impl Source for SqliteSource {
         };
         Box::pin(try_stream! {
             let mut reader = self.reader().await?;
-            let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
-                .fetch_one(&mut reader.connection)
-                .await
-                .map_err(Error::database("look up the epoch of the feed"))?;
-            let epoch = Epoch { number: row.epoch.cast_unsigned(), tag: row.tag as u32 };
+            let epoch = epoch_of(&mut reader.connection).await?;
             if [window.after.epoch, window.upto.epoch] != [epoch; 2] {
                 self.keep(reader).await;
                 Err(Error::EpochChanged)?;
@@ -243,45 +284,15 @@ impl Source for SqliteSource {
     }
 }
 
-/// Notifies whenever somebody writes to the database's write-ahead log. The log may come and go, so its folder is
-/// watched.
-fn watch_log(database: &Path, written: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
-    // The folder's real path: events name files by it.
-    let folder = fs::canonicalize(parent(database))?;
-    let name = database.file_name().unwrap_or_default();
-    let mut log_name = name.to_owned();
-    log_name.push("-wal");
-    let log = folder.join(log_name);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // An error may stand for events that were dropped.
-        let concerns_log = event.map_or(true, |event| {
-            !event.kind.is_access() && event.paths.contains(&log)
-        });
-        if concerns_log {
-            written.notify_one();
-        }
-    })?;
-    watcher.watch(&folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
-}
-
-/// Which file a path means. Where the system cannot tell, all are the same.
-#[derive(Debug, PartialEq, Eq)]
-struct FileIdentity(u64, u64);
-
-impl FileIdentity {
-    #[cfg(unix)]
-    fn of(path: &Path) -> Option<Self> {
-        use std::os::unix::fs::MetadataExt as _;
-        fs::metadata(path)
-            .ok()
-            .map(|file| Self(file.dev(), file.ino()))
-    }
-
-    #[cfg(not(unix))]
-    fn of(_path: &Path) -> Option<Self> {
-        None
-    }
+async fn epoch_of(connection: &mut SqliteConnection) -> Result<Epoch, Error> {
+    let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
+        .fetch_one(connection)
+        .await
+        .map_err(Error::database("look up the epoch of the feed"))?;
+    Ok(Epoch {
+        number: row.epoch.cast_unsigned(),
+        tag: row.tag as u32,
+    })
 }
 
 /// Writes events into a SQLite file.
@@ -382,13 +393,6 @@ fn check_file(url: &DatabaseUrl, path: &Path, migrate: Migrate) -> Result<(), Er
     Ok(())
 }
 
-fn parent(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
 /// Connects, switches to the write-ahead log, and sees to the tables.
 async fn prepare(
     options: &SqliteConnectOptions,
@@ -429,8 +433,12 @@ async fn prepare(
 /// A file that cannot be written to is often noticed late: reading it may be possible.
 fn explain(options: &SqliteConnectOptions, doing: &'static str, error: sqlx::Error) -> Error {
     let path = options.get_filename().display();
-    // 8 READONLY, 14 CANTOPEN, 26 NOTADB.
+    // 5 BUSY, 8 READONLY, 14 CANTOPEN, 26 NOTADB.
     match result_code(&error) {
+        Some(5) => Error::Unusable(format!(
+            "{path} has been locked by another program for {} s; have that end its transaction or close the file, and try again",
+            BUSY_TIMEOUT.as_secs()
+        )),
         Some(8) => Error::Unusable(format!(
             "{path} is read-only, and a feed notes its tables in it and reads its write-ahead log; make the file and its folder writable"
         )),
