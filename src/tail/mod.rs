@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::cursor::Cursor;
@@ -61,9 +62,10 @@ pub(crate) fn follow(
     interval: PollInterval,
     stats: Arc<Counters>,
 ) -> impl Stream<Item = Batch> {
-    stream! {
+    let woken = Arc::new(Notify::new());
+    let listen = pass_on(source.wakes(), Arc::clone(&woken));
+    let batches = stream! {
         let mut pace = Pace::new(interval);
-        let mut wakes = source.wakes();
         let mut tail = Tail::new(source, cursor, stats);
         loop {
             let mut found = 0;
@@ -78,7 +80,7 @@ pub(crate) fn follow(
                     let source = Arc::clone(&tail.source);
                     let upto = window.upto.clone();
                     let mut last = window.resume_after;
-                    let mut rows = source.rows(window);
+                    let mut rows = source.rows(window.clone());
                     let mut chunk = Chunk::default();
                     let complete = loop {
                         let Some(row) = tail.health.check(next_row(&mut rows).await).await else { break false };
@@ -93,7 +95,7 @@ pub(crate) fn follow(
                         }
                     };
                     drop(rows);
-                    tail.ended(&upto, complete, last);
+                    tail.ended(&window, complete, last);
                     if complete || !chunk.events.is_empty() {
                         yield Batch { events: chunk.events, upto, complete, reset: false };
                     }
@@ -110,11 +112,23 @@ pub(crate) fn follow(
             if !wait.is_zero() {
                 tokio::select! {
                     () = sleep(wait) => {}
-                    Some(()) = wakes.next() => {}
+                    () = woken.notified() => {}
                 }
             }
         }
+    };
+    // It never ends, and runs whatever the loop waits for.
+    batches.take_until(listen)
+}
+
+/// Passes wake-ups on, whether or not anybody waits for one. Left alone it would stop in the middle of whatever it does,
+/// also of opening a connection; and PostgreSQL neither shuts down nor recovers from a crash while it waits for a client
+/// to go on with that, for a minute.
+async fn pass_on(mut wakes: BoxStream<'static, ()>, woken: Arc<Notify>) {
+    while wakes.next().await.is_some() {
+        woken.notify_one();
     }
+    std::future::pending::<()>().await;
 }
 
 /// Where the feed is.
@@ -237,12 +251,15 @@ impl Tail {
     }
 
     /// Notes how the reading of a window has ended.
-    fn ended(&mut self, upto: &Cursor, complete: bool, last: Option<EventId>) {
-        if complete {
-            self.cursor = upto.clone();
+    fn ended(&mut self, window: &Window, complete: bool, last: Option<EventId>) {
+        if !complete {
+            self.broken_off = last.map(|last| (window.upto.clone(), last));
+            return;
+        }
+        self.cursor = window.upto.clone();
+        // What was left of a window ends before the last event sent of it, so more may come again.
+        if window.resume_after.is_none() {
             self.recent.repeats_are_over();
-        } else {
-            self.broken_off = last.map(|last| (upto.clone(), last));
         }
     }
 
@@ -292,5 +309,62 @@ impl Chunk {
                 .map_or(0, |previous| previous.get().len());
         self.events.push(Arc::new(event));
         given_away
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+
+    use super::*;
+
+    /// Never answers. What it uses to be woken goes through several waits before it is ready.
+    struct Silent(Arc<Notify>);
+
+    impl Source for Silent {
+        fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn rows(&self, _window: Window) -> BoxStream<'_, Result<Row, Error>> {
+            futures_util::stream::pending().boxed()
+        }
+
+        fn rebase<'a>(
+            &'a self,
+            _cursor: &'a Cursor,
+        ) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn wakes(&self) -> BoxStream<'static, ()> {
+            let connected = Arc::clone(&self.0);
+            futures_util::stream::once(async move {
+                for _ in 0..3 {
+                    sleep(Duration::from_millis(100)).await;
+                }
+                connected.notify_one();
+                std::future::pending::<()>().await;
+            })
+            .boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_does_not_stop_a_connection_half_way() {
+        let connected = Arc::new(Notify::new());
+        let source = Arc::new(Silent(Arc::clone(&connected)));
+        let batches = follow(
+            source,
+            Cursor::after_id(0, 0),
+            PollInterval::default(),
+            Arc::default(),
+        );
+        let mut batches = std::pin::pin!(batches);
+        tokio::select! {
+            _ = batches.next() => panic!("there is nothing to read"),
+            () = connected.notified() => {}
+            () = sleep(ANSWER_TIMEOUT / 2) => panic!("it was left alone"),
+        }
     }
 }
