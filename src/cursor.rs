@@ -86,6 +86,9 @@ pub(crate) struct Snapshot {
     pub xmax: u64,
     /// Those between the two that had not, ascending.
     pub in_flight: Vec<u64>,
+    /// No crash gives out again an id below it: the log is on the disk up to there. What rolled back, or committed
+    /// asynchronously, from it on may never have happened after a crash, and its ids get another meaning.
+    pub durable: u64,
 }
 
 impl Snapshot {
@@ -102,11 +105,12 @@ impl Snapshot {
                 .copied()
                 .filter(|&x| x < xid)
                 .collect(),
+            durable: self.durable.min(xid),
         }
     }
 }
 
-/// The text form of Postgres' type `pg_snapshot`: `xmin:xmax:xip,xip,…`.
+/// The text form of Postgres' type `pg_snapshot`: `xmin:xmax:xip,xip,…`. It does not tell what is durable.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:", self.xmin, self.xmax)?;
@@ -130,6 +134,7 @@ impl FromStr for Snapshot {
             xmin,
             xmax,
             in_flight: in_flight.collect::<Result<_, _>>()?,
+            durable: 0,
         })
     }
 }
@@ -189,10 +194,12 @@ impl Cursor {
             Position::Snapshot(snapshot) if snapshot.in_flight.len() > IN_FLIGHT_MAX => {
                 put_varint(&mut bytes, snapshot.xmin);
                 put_varint(&mut bytes, 0);
+                put_varint(&mut bytes, snapshot.xmin.saturating_sub(snapshot.durable));
             }
             Position::Snapshot(snapshot) => {
                 put_varint(&mut bytes, snapshot.xmin);
                 put_varint(&mut bytes, snapshot.xmax.wrapping_sub(snapshot.xmin));
+                put_varint(&mut bytes, snapshot.xmax.saturating_sub(snapshot.durable));
                 let mut last = snapshot.xmin;
                 for &xid in &snapshot.in_flight {
                     put_varint(&mut bytes, xid.wrapping_sub(last));
@@ -222,6 +229,7 @@ impl Cursor {
             KIND_SNAPSHOT => {
                 let xmin = take_varint(&mut rest)?;
                 let xmax = xmin.checked_add(take_varint(&mut rest)?)?;
+                let durable = xmax.checked_sub(take_varint(&mut rest)?)?;
                 let mut in_flight = Vec::new();
                 let mut last = xmin;
                 while !rest.is_empty() {
@@ -235,6 +243,7 @@ impl Cursor {
                     xmin,
                     xmax,
                     in_flight,
+                    durable,
                 })
             }
             _ => return None,
@@ -287,6 +296,7 @@ mod tests {
                 xmin,
                 xmax,
                 in_flight: in_flight.to_vec(),
+                durable: xmax,
             }),
         }
     }
@@ -307,6 +317,18 @@ mod tests {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
         assert!(snapshot(1_238_775, 1_238_775, &[]).to_string().len() <= 20);
+    }
+
+    #[test]
+    fn text_form_keeps_what_is_durable() {
+        for durable in [0, 700, 724, 732] {
+            let mut cursor = snapshot(725, 732, &[725, 730]);
+            let Position::Snapshot(position) = &mut cursor.position else {
+                unreachable!("it is a snapshot")
+            };
+            position.durable = durable;
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
     }
 
     #[test]
@@ -348,24 +370,31 @@ mod tests {
             xmin: 5,
             xmax: 12,
             in_flight: vec![5, 9],
+            durable: 11,
         };
         assert_eq!(
             snapshot.cut_at(8),
             Snapshot {
                 xmin: 5,
                 xmax: 8,
-                in_flight: vec![5]
+                in_flight: vec![5],
+                durable: 8,
             }
         );
         assert_eq!(snapshot.cut_at(20), snapshot);
-        assert_eq!("5:12:5,9".parse(), Ok(snapshot.clone()));
         assert_eq!(snapshot.to_string(), "5:12:5,9");
+        let unknown = Snapshot {
+            durable: 0,
+            ..snapshot
+        };
+        assert_eq!("5:12:5,9".parse(), Ok(unknown));
         assert_eq!(
             "5:5:".parse(),
             Ok(Snapshot {
                 xmin: 5,
                 xmax: 5,
-                in_flight: vec![]
+                in_flight: vec![],
+                durable: 0,
             })
         );
     }

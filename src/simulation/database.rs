@@ -118,6 +118,7 @@ impl State {
                 xmin,
                 xmax: self.next_xid,
                 in_flight: self.in_flight.iter().copied().collect(),
+                durable: self.next_xid,
             }),
         }
     }

@@ -38,7 +38,8 @@ pub trait Source: Send + Sync + 'static {
 
     /// The place of a position of an earlier epoch in the present one, or `None` when it has none (the database was
     /// replaced): then only a reset is honest. What both ends of a window bound before, their places bound after,
-    /// rows that were lost excepted.
+    /// rows that were lost excepted. After a crash the place may be somewhat earlier than the position: then a little
+    /// of what was read just before the crash is read again.
     ///
     /// # Errors
     /// When the database is not reachable.

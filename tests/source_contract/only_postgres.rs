@@ -371,12 +371,12 @@ async fn ids_used_again_after_a_crash_hide_nothing() {
         let place = until("the database again", async || {
             source.rebase(&before).await.ok()
         })
-        .await;
+        .await
+        .expect("what was on the disk is known");
         let after = edge(&source).await;
-        match place {
-            Some(place) => assert_eq!(numbers(&source, &place, &after).await, [2, 3, 4]),
-            None => assert!(checkpoint, "the place is known"),
-        }
+        // The one before may come again.
+        let numbers_after = numbers(&source, &place, &after).await;
+        assert!(numbers_after.ends_with(&[2, 3, 4]), "{numbers_after:?}");
         // A clean restart undoes nothing, whoever looks when.
         server.restart();
         let mut writer = database.connect().await;

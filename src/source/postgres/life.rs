@@ -1,5 +1,5 @@
 //! Lives of a cluster: within one no transaction id is used twice, so positions can be compared; from one to the next
-//! they are cut at the id the later one began with.
+//! they are cut where ids may have been given out again.
 
 use sqlx::postgres::PgConnection;
 
@@ -27,20 +27,61 @@ pub(super) fn primary(standby: bool, timeline: Option<String>) -> Result<String,
     })
 }
 
-/// The epoch that a life of the cluster is, entered in the table when it is new.
-pub(super) async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Result<Epoch, Error> {
+/// Which transaction ids no crash will give out again, as far as is known in one life.
+///
+/// Every transaction with an id that has ended has written a record into the log, which recovery reads, and goes on
+/// from the id after it. So once the log is on the disk as far as it had been written at some snapshot, no id that had
+/// ended in that snapshot is given out again: not in the next life, and not in one after it, so lives that nobody
+/// looked at do no harm.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Durable {
+    pub epoch: Epoch,
+    xid: u64,
+    /// The oldest snapshot that may tell more, and how far the log had been written then.
+    pending: Option<(u64, i64)>,
+}
+
+impl Durable {
+    /// The last checkpoint is on the disk, and knows an id.
+    pub fn from_checkpoint(epoch: Epoch, next_xid: u64) -> Self {
+        Self {
+            epoch,
+            xid: next_xid,
+            pending: None,
+        }
+    }
+
+    /// Takes note of a snapshot's end, how far the log was written after it was taken, and how far it is on the disk.
+    /// Gives the first id that may be given out again.
+    pub fn note(&mut self, xmax: u64, written: i64, on_disk: i64) -> u64 {
+        if written <= on_disk {
+            self.xid = xmax;
+            self.pending = None;
+        } else if let Some((known, written)) = self.pending
+            && written <= on_disk
+        {
+            self.xid = self.xid.max(known);
+            self.pending = None;
+        }
+        if self.xid < xmax {
+            self.pending.get_or_insert((xmax, written));
+        }
+        self.xid.min(xmax)
+    }
+}
+
+/// The epoch that a life of the cluster is, entered in the table when it is new, and what is durable in it.
+pub(super) async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Result<Durable, Error> {
     let doing = "note the epoch of the feed";
-    // Transactions that a crash or a failover undid give their ids to others, so positions are cut where this life
-    // began. The last checkpoint knows a place that is not after it, if it is one of those that end a life or begin
-    // one (nothing was written while it was made), or is of the timeline before. If it is a later one, the place
-    // is 0: not known, unless nothing was undone, as in a clean restart.
+    // A promoted standby may not have had what was on the disk of the primary, and gives the ids of it to others. So
+    // positions of another timeline are cut where this one began. The last checkpoint knows a place that is not after
+    // it, if it is of the timeline before, or one of those that end a life or begin one (nothing was written while it
+    // was made). If it is a later one, the place is 0: not known.
     sqlx::query!(
         r#"INSERT INTO rowcast_epochs (system_id, timeline, boot, crash, start_xid)
            SELECT s.system_identifier, $1, $2, $3,
                   CASE WHEN c.redo_lsn = c.checkpoint_lsn AND current_setting('wal_level') <> 'minimal'
                          OR lpad(upper(to_hex(c.timeline_id)), 8, '0') <> $1
-                         OR EXISTS (SELECT FROM rowcast_epochs e
-                                     WHERE e.system_id = s.system_identifier AND e.timeline = $1 AND e.crash = $3)
                        THEN (split_part(c.next_xid, ':', 1)::numeric * 4294967296
                              + split_part(c.next_xid, ':', 2)::numeric)::text::xid8
                        ELSE '0' END
@@ -57,7 +98,10 @@ pub(super) async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Resu
     .await
     .map_err(Error::database(doing))?;
     let row = sqlx::query!(
-        r#"SELECT epoch, tag FROM rowcast_epochs
+        r#"SELECT epoch, tag,
+                  (split_part(c.next_xid, ':', 1)::numeric * 4294967296
+                   + split_part(c.next_xid, ':', 2)::numeric)::bigint AS "next_xid!"
+             FROM rowcast_epochs, pg_control_checkpoint() c
             WHERE system_id = (SELECT system_identifier FROM pg_control_system())
               AND timeline = $1 AND boot = $2 AND crash = $3
             ORDER BY epoch"#,
@@ -68,8 +112,38 @@ pub(super) async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Resu
     .fetch_one(&mut *connection)
     .await
     .map_err(Error::database(doing))?;
-    Ok(Epoch {
+    let epoch = Epoch {
         number: row.epoch.cast_unsigned(),
         tag: row.tag as u32,
-    })
+    };
+    Ok(Durable::from_checkpoint(
+        epoch,
+        row.next_xid.cast_unsigned(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_durable_when_the_log_written_after_it_is_on_the_disk() {
+        let epoch = Epoch { number: 1, tag: 1 };
+        let mut durable = Durable::from_checkpoint(epoch, 700);
+        assert_eq!(durable.note(710, 1000, 1000), 710);
+        assert_eq!(
+            durable.note(720, 2000, 1500),
+            710,
+            "2000 is not on the disk"
+        );
+        assert_eq!(durable.note(730, 3000, 1999), 710);
+        assert_eq!(
+            durable.note(740, 4000, 2000),
+            720,
+            "what was first looked at at 2000 is"
+        );
+        assert_eq!(durable.note(740, 4000, 3999), 720);
+        assert_eq!(durable.note(750, 5000, 4500), 740);
+        assert_eq!(durable.note(750, 5000, 5000), 750);
+    }
 }

@@ -6,6 +6,7 @@ mod insert;
 mod life;
 
 use std::str::FromStr as _;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_stream::try_stream;
@@ -23,7 +24,7 @@ use crate::event::{Channels, Event, EventId};
 
 use connect::{connect_options, prepare};
 pub use insert::PostgresInsert;
-use life::{Life, epoch_of, primary};
+use life::{Durable, Life, epoch_of, primary};
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
 const NOTIFY_CHANNEL: &str = "rowcast";
@@ -38,6 +39,8 @@ pub struct PostgresSource {
     /// The connection that polls. Whoever uses it takes it out, and puts it back only when it is in good order: an
     /// error, a time-out or a dropped future closes it.
     polling: Mutex<Option<Polling>>,
+    /// Outlives connections, so that one that was cut costs no knowledge. Never locked across an await.
+    durable: std::sync::Mutex<Option<Durable>>,
 }
 
 /// An open connection, and the life of the cluster that it is in.
@@ -59,6 +62,7 @@ impl PostgresSource {
             options,
             wake: config.wake,
             polling: Mutex::new(None),
+            durable: std::sync::Mutex::default(),
         };
         source.check_shape().await?;
         Ok(source)
@@ -109,7 +113,13 @@ impl PostgresSource {
             boot: row.boot,
             crash: row.crash,
         };
-        let epoch = epoch_of(&mut connection, &life).await?;
+        let durable = epoch_of(&mut connection, &life).await?;
+        let epoch = durable.epoch;
+        let mut known = self.durable();
+        if known.is_none_or(|known| known.epoch != epoch) {
+            *known = Some(durable);
+        }
+        drop(known);
         Ok(Polling {
             connection,
             life,
@@ -120,6 +130,11 @@ impl PostgresSource {
     async fn keep(&self, polling: Polling) {
         *self.polling.lock().await = Some(polling);
     }
+
+    fn durable(&self) -> MutexGuard<'_, Option<Durable>> {
+        // Every change under this lock is whole.
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Source for PostgresSource {
@@ -127,12 +142,18 @@ impl Source for PostgresSource {
         Box::pin(async move {
             let doing = "ask for the present position";
             let mut polling = self.polling().await?;
+            // The snapshot is that of the statement, so it is older than what is called: what has ended in it has been
+            // written to the log.
             let row = sqlx::query!(
                 r#"SELECT pg_current_snapshot()::text AS "snapshot!",
                           pg_is_in_recovery() AS "standby!",
                           (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "boot!",
                           CASE WHEN NOT pg_is_in_recovery()
-                               THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline"#
+                               THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline,
+                          CASE WHEN NOT pg_is_in_recovery()
+                               THEN (pg_current_wal_insert_lsn() - '0/0')::bigint END AS written,
+                          CASE WHEN NOT pg_is_in_recovery()
+                               THEN (pg_current_wal_flush_lsn() - '0/0')::bigint END AS on_disk"#
             )
             .fetch_one(&mut polling.connection)
             .await
@@ -142,13 +163,19 @@ impl Source for PostgresSource {
             if timeline != polling.life.timeline || row.boot != polling.life.boot {
                 return Err(Error::EpochChanged);
             }
-            let snapshot = Snapshot::from_str(&row.snapshot).map_err(|_| {
+            let mut snapshot = Snapshot::from_str(&row.snapshot).map_err(|_| {
                 Error::Unusable(format!(
                     "its snapshot {:?} is not one we can read",
                     row.snapshot
                 ))
             })?;
             let epoch = polling.epoch;
+            if let (Some(durable), Some(written), Some(on_disk)) =
+                (self.durable().as_mut(), row.written, row.on_disk)
+                && durable.epoch == epoch
+            {
+                snapshot.durable = durable.note(snapshot.xmax, written, on_disk);
+            }
             self.keep(polling).await;
             Ok(Cursor {
                 epoch,
@@ -247,7 +274,7 @@ impl Source for PostgresSource {
             };
             let mut polling = self.polling().await?;
             let lives = sqlx::query!(
-                r#"SELECT epoch, tag, system_id, start_xid::text AS "start_xid!"
+                r#"SELECT epoch, tag, system_id, timeline, crash, start_xid::text AS "start_xid!"
                      FROM rowcast_epochs WHERE epoch >= $1 ORDER BY epoch"#,
                 i64::try_from(cursor.epoch.number).unwrap_or(i64::MAX),
             )
@@ -266,16 +293,25 @@ impl Source for PostgresSource {
                 return Ok(None);
             }
             let mut epoch = cursor.epoch;
+            let mut before = then;
             let mut snapshot = snapshot.clone();
             for life in since {
-                let start_xid = life
-                    .start_xid
-                    .parse()
-                    .map_err(|_| Error::Unusable("an epoch has no start".into()))?;
-                if start_xid == 0 {
-                    return Ok(None);
+                // A clean restart undoes nothing. Where a crash left off is not asked of the life that follows: there
+                // may have been others between the two, which nobody saw.
+                if life.crash != before.crash {
+                    snapshot = snapshot.cut_at(snapshot.durable);
                 }
-                snapshot = snapshot.cut_at(start_xid);
+                if life.timeline != before.timeline {
+                    let start_xid = life
+                        .start_xid
+                        .parse()
+                        .map_err(|_| Error::Unusable("an epoch has no start".into()))?;
+                    if start_xid == 0 {
+                        return Ok(None);
+                    }
+                    snapshot = snapshot.cut_at(start_xid);
+                }
+                before = life;
                 epoch = Epoch {
                     number: life.epoch.cast_unsigned(),
                     tag: life.tag as u32,
