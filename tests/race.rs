@@ -6,154 +6,22 @@
 
 mod support;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::env;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
-use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::Message;
+use tokio::time::sleep;
+
+use support::keys::{Subscriber, check, now_us};
+use support::process::Process;
 
 /// Subscribers of one race.
 const SUBSCRIBERS: usize = 20;
-
-/// How long the last rows may take. Generous: nothing but a lost row takes that long.
-const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn seconds() -> u64 {
     env::var("ROWCAST_RACE_SECONDS").map_or(4, |seconds| {
         seconds.parse().expect("ROWCAST_RACE_SECONDS is a number")
     })
-}
-
-/// The real program on a free port.
-struct Server {
-    process: Child,
-    url: String,
-}
-
-impl Server {
-    fn start(database_url: &str, flags: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_rowcast"))
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--database-url",
-                database_url,
-            ])
-            .args(flags)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("rowcast starts");
-        let mut log = BufReader::new(process.stderr.take().expect("piped")).lines();
-        let url = loop {
-            let line = log
-                .next()
-                .expect("rowcast says when it is ready")
-                .expect("its log is text");
-            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(url) = entry["websocket"].as_str() {
-                break url.to_owned();
-            }
-        };
-        std::thread::spawn(move || {
-            log.map_while(Result::ok)
-                .for_each(|line| eprintln!("{line}"));
-        });
-        Self { process, url }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// What one subscriber received: the key of each event, and when, in microseconds of the wall clock.
-type Received = Arc<Mutex<Vec<(String, u64)>>>;
-
-fn now_us() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_micros() as u64
-}
-
-async fn subscribe(url: &str, channels: &[&str]) -> Received {
-    let (mut socket, _) = connect_async(url).await.expect("the server accepts");
-    let subscribe = json!({"type": "subscribe", "channels": channels});
-    socket
-        .send(Message::text(subscribe.to_string()))
-        .await
-        .expect("the server reads");
-    let answer = socket.next().await.expect("an answer").expect("a message");
-    assert!(
-        answer
-            .to_text()
-            .is_ok_and(|text| text.contains("subscribed")),
-        "{answer}"
-    );
-    let received = Received::default();
-    let to = Arc::clone(&received);
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = socket.next().await {
-            let at = now_us();
-            let Ok(frame) = serde_json::from_str::<Value>(message.to_text().unwrap_or_default())
-            else {
-                continue;
-            };
-            if let Some(key) = frame["event"]["payload"]["key"].as_str() {
-                to.lock()
-                    .expect("no panic under the lock")
-                    .push((key.to_owned(), at));
-            }
-        }
-    });
-    received
-}
-
-/// Waits until each subscriber has all of `committed`, and checks that it has each row once and nothing else. Gives the
-/// times from commit to socket, in milliseconds, ascending.
-async fn check(committed: &HashMap<String, u64>, subscribers: &[Received]) -> Vec<f64> {
-    let complete = async {
-        while subscribers.iter().any(|received| {
-            received.lock().expect("no panic under the lock").len() < committed.len()
-        }) {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let _ = timeout(ARRIVAL_TIMEOUT, complete).await;
-    let mut delays = Vec::new();
-    for received in subscribers {
-        let received = received.lock().expect("no panic under the lock");
-        let keys: HashSet<_> = received.iter().map(|(key, _)| key).collect();
-        let lost = committed.keys().filter(|key| !keys.contains(key)).count();
-        let alien = keys
-            .iter()
-            .filter(|key| !committed.contains_key(**key))
-            .count();
-        let (total, doubled) = (committed.len(), received.len() - keys.len());
-        assert_eq!(
-            (lost, doubled, alien),
-            (0, 0, 0),
-            "(lost, doubled, never committed) of {total} committed rows"
-        );
-        delays.extend(
-            received
-                .iter()
-                .map(|(key, at)| at.saturating_sub(committed[key]) as f64 / 1000.0),
-        );
-    }
-    delays.sort_by(f64::total_cmp);
-    delays
 }
 
 fn report(name: &str, committed: usize, delays: &[f64]) {
@@ -170,10 +38,14 @@ fn report(name: &str, committed: usize, delays: &[f64]) {
 
 #[cfg(feature = "postgres")]
 mod postgres {
+    use std::collections::HashSet;
+    use std::sync::{Arc, Mutex};
+
     use futures_util::future::BoxFuture;
-    use futures_util::stream::BoxStream;
+    use futures_util::stream::{BoxStream, StreamExt as _};
     use rowcast::source::{DatabaseConfig, Migrate, Row, Source, Window};
     use rowcast::{Broadcaster, Cursor, Event, EventId, PollInterval};
+    use serde_json::Value;
     use serde_json::value::RawValue;
     use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
 
@@ -286,7 +158,7 @@ mod postgres {
     async fn race(name: &str, servers: usize) {
         let postgres = Postgres::start();
         let url = postgres.create_database().await;
-        let servers: Vec<_> = (0..servers).map(|_| Server::start(&url, &[])).collect();
+        let servers: Vec<_> = (0..servers).map(|_| Process::start(&url, &[])).collect();
         let mut subscribers = Vec::new();
         for n in 0..SUBSCRIBERS {
             // Half by one pattern, half by what is equal to it.
@@ -295,7 +167,7 @@ mod postgres {
             } else {
                 &["race:*", "race:1", "race"]
             };
-            subscribers.push(subscribe(&servers[n % servers.len()].url, channels).await);
+            subscribers.push(Subscriber::connect(&servers[n % servers.len()].url, channels).await);
         }
         let committed = write_all(&url, Duration::from_secs(seconds())).await;
         let delays = check(&committed, &subscribers).await;
@@ -327,13 +199,13 @@ mod postgres {
         let broadcaster = Broadcaster::start(naive, PollInterval::default())
             .await
             .expect("the feed starts");
-        let received = Received::default();
+        let received = Arc::<Mutex<HashSet<String>>>::default();
         let to = Arc::clone(&received);
         let _listener = broadcaster.add_listener(move |event| {
             let payload: Value = serde_json::from_str(event.payload.get()).expect("JSON");
             to.lock()
                 .expect("no panic under the lock")
-                .push((payload["key"].as_str().expect("a key").to_owned(), 0));
+                .insert(payload["key"].as_str().expect("a key").to_owned());
         });
         let committed = write_all(&url, Duration::from_secs(4)).await;
         // Everything there is has been read when a row that was inserted last has come.
@@ -342,14 +214,15 @@ mod postgres {
         while !received
             .lock()
             .expect("no panic under the lock")
-            .iter()
-            .any(|(key, _)| key == "last")
+            .contains("last")
         {
             sleep(Duration::from_millis(10)).await;
         }
         let received = received.lock().expect("no panic under the lock");
-        let keys: HashSet<_> = received.iter().map(|(key, _)| key).collect();
-        let lost = committed.keys().filter(|key| !keys.contains(key)).count();
+        let lost = committed
+            .keys()
+            .filter(|key| !received.contains(*key))
+            .count();
         eprintln!(
             "id > cursor: {lost} of {} committed rows lost",
             committed.len()
@@ -414,8 +287,11 @@ mod postgres {
 
 #[cfg(feature = "sqlite")]
 mod sqlite {
+    use std::process::{Command, Stdio};
+
     use rowcast::source::{DatabaseConfig, Insert as _, Migrate, sqlite::SqliteInsert};
     use rowcast::{Channels, NewEvent};
+    use serde_json::json;
     use serde_json::value::to_raw_value;
 
     use super::*;
@@ -426,10 +302,10 @@ mod sqlite {
     async fn race(name: &str, flags: &[&str]) {
         let folder = super::support::temp_dir();
         let url = format!("sqlite://{}", folder.path().join("race.db").display());
-        let server = Server::start(&url, flags);
+        let server = Process::start(&url, flags);
         let mut subscribers = Vec::new();
         for _ in 0..SUBSCRIBERS {
-            subscribers.push(subscribe(&server.url, &["*"]).await);
+            subscribers.push(Subscriber::connect(&server.url, &["*"]).await);
         }
         let writers: Vec<_> = ["ann", "bob"]
             .map(|writer| {

@@ -9,8 +9,10 @@
 pub mod database;
 #[cfg(feature = "sqlite")]
 pub mod feed;
+pub mod keys;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod process;
 #[cfg(feature = "sqlite")]
 pub mod raw;
 pub mod wait;

@@ -129,6 +129,21 @@ impl Postgres {
         }
     }
 
+    /// Stops every process of the server where it is. Its connections stay open, and nothing answers on them.
+    pub fn pause(&self) {
+        let postmaster = self.postmaster();
+        // First, so that it cannot fork a child which the list lacks.
+        signal("STOP", &[postmaster]);
+        signal("STOP", &children(postmaster));
+    }
+
+    /// Has them go on.
+    pub fn resume(&self) {
+        let postmaster = self.postmaster();
+        signal("CONT", &children(postmaster));
+        signal("CONT", &[postmaster]);
+    }
+
     /// Shuts the server down as `pg_ctl stop -m fast` does: open transactions are rolled back,
     /// clients disconnected, everything written. Returns when it is gone.
     pub fn stop(&self) {
@@ -239,6 +254,10 @@ impl Postgres {
             .unwrap_or_else(|error| panic!("cannot connect to {url}: {error}\n{}", self.log()))
     }
 
+    fn postmaster(&self) -> u32 {
+        self.server().as_ref().expect("the server runs").id()
+    }
+
     fn server(&self) -> MutexGuard<'_, Option<Server>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -308,7 +327,8 @@ impl Keeper {
         trap '' INT TERM HUP
         while read -r line; do server=$line; done
         if [ -n "$server" ]; then
-            kill -QUIT "$server"
+            # A test may have died while it had the server stopped.
+            kill -QUIT "$server"; kill -CONT "$server"
             # The server removes this file last. Ten seconds are twice what it gives its children.
             tries=0
             while [ -e data/postmaster.pid ] && [ "$tries" -lt 200 ]; do
@@ -549,7 +569,7 @@ fn children(parent: u32) -> Vec<u32> {
 }
 
 /// Sends a signal through the shell's own `kill`: std has none for any but SIGKILL.
-fn signal(name: &str, processes: &[u32]) {
+pub fn signal(name: &str, processes: &[u32]) {
     // A process that is gone already needs no signal.
     let _ = Command::new("sh")
         .args(["-c", r#"kill -s "$0" "$@""#, name])

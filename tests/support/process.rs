@@ -1,0 +1,145 @@
+//! The real program in a process of its own: where it listens, what it logs, what processor time it takes.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// Longest wait for a line of the log: long after the longest wait of a server between two attempts, and less than the
+/// minute for which a connection that stands still may keep Postgres from recovering.
+const LINE_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// A running `rowcast serve` on a free port, killed when it is dropped.
+pub struct Process {
+    child: Child,
+    pub url: String,
+    log: Arc<Log>,
+}
+
+/// What it has logged since it was ready.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<Value>>,
+    written: watch::Sender<()>,
+}
+
+impl Process {
+    /// Returns when it is ready.
+    pub fn start(database_url: &str, flags: &[&str]) -> Self {
+        let mut child = Self::command(database_url)
+            .args(flags)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("rowcast starts");
+        let mut lines = BufReader::new(child.stderr.take().expect("piped"))
+            .lines()
+            .map_while(Result::ok);
+        let url = lines
+            .by_ref()
+            .find_map(|line| {
+                let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+                let url = entry["websocket"].as_str().map(str::to_owned);
+                if url.is_none() {
+                    eprintln!("{line}");
+                }
+                url
+            })
+            .expect("rowcast says where it listens");
+        let log = Arc::<Log>::default();
+        let to = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines {
+                let entry = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                to.lines().push(entry);
+                to.written.send_replace(());
+            }
+        });
+        Self { child, url, log }
+    }
+
+    /// `rowcast serve` on a free port, not yet started.
+    pub fn command(database_url: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["--database-url", database_url]);
+        command
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The messages logged so far that contain `text`.
+    pub fn logged(&self, text: &str) -> Vec<String> {
+        let lines = self.log.lines();
+        let messages = lines.iter().filter_map(|entry| entry["message"].as_str());
+        messages
+            .filter(|message| message.contains(text))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// How many lines it has logged.
+    pub fn lines(&self) -> usize {
+        self.log.lines().len()
+    }
+
+    /// Waits until `count` lines of the log contain `text`.
+    pub async fn wait_logged(&self, text: &str, count: usize) {
+        let mut written = self.log.written.subscribe();
+        let enough = async {
+            while self.logged(text).len() < count {
+                written.changed().await.expect("the log is ours");
+            }
+        };
+        assert!(
+            timeout(LINE_TIMEOUT, enough).await.is_ok(),
+            "not logged {count} times within {LINE_TIMEOUT:?}: {text}"
+        );
+    }
+
+    /// Processor time of all its threads, user and kernel.
+    pub fn cpu(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).expect("a Linux system");
+        let nanoseconds = threads.flatten().filter_map(|thread| {
+            // A thread may have ended meanwhile.
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        let fine = Duration::from_nanos(nanoseconds.sum());
+        // In hundredths of a second, but of threads that have ended, too.
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("it runs");
+        let (_, fields) = text.rsplit_once(')').expect("its name is in parentheses");
+        let hundredths = fields.split(' ').skip(12).take(2);
+        let coarse = hundredths.map(|field| field.parse::<u64>().expect("a number"));
+        fine.max(Duration::from_millis(coarse.sum::<u64>() * 10))
+    }
+
+    /// How much more that is now than it was.
+    pub fn cpu_since(&self, before: Duration) -> Duration {
+        self.cpu().saturating_sub(before)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            for line in self.log.lines().iter() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+impl Log {
+    fn lines(&self) -> MutexGuard<'_, Vec<Value>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
