@@ -151,6 +151,12 @@ impl Listener {
         match self.rebased(&upto).await {
             Ok(Some((after, upto))) => {
                 self.cursor = after;
+                if self.cursor == upto {
+                    // It knows of the present life before the feed does, which looks again within seconds.
+                    self.last = None;
+                    sleep(CATCH_UP_RETRY).await;
+                    return None;
+                }
                 Some(Window {
                     after: self.cursor.clone(),
                     upto,
