@@ -45,6 +45,15 @@ pub trait Source: Send + Sync + 'static {
     /// When the database is not reachable.
     fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>>;
 
+    /// The position whose successors are all still there: whoever is behind it may miss what has been pruned. `None`
+    /// where nothing ever was.
+    ///
+    /// # Errors
+    /// When the database is not reachable.
+    fn watermark(&self) -> BoxFuture<'_, Result<Option<Cursor>, Error>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Hints that there may be something to read. They carry no data, and every one of them may get lost.
     fn wakes(&self) -> BoxStream<'static, ()> {
         futures_util::stream::pending().boxed()
