@@ -118,9 +118,15 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", default_value_t = HubOptions::default().message_bytes_max as u32, value_parser = clap::value_parser!(u32).range(1024..=16_777_216), env = "ROWCAST_MAX_MESSAGE_BYTES", help_heading = "Limits")]
     pub max_message_bytes: u32,
 
-    /// Most bytes that wait for a client that reads slowly. Beyond it the connection is closed with code 1013.
+    /// Most bytes that wait for a client that reads slowly. Beyond it the client is sent on from memory or the table,
+    /// as fast as it reads.
     #[arg(long, value_name = "BYTES", default_value_t = HubOptions::default().outbox_bytes_max as u32, value_parser = clap::value_parser!(u32).range(65_536..), env = "ROWCAST_MAX_OUTBOX_BYTES", help_heading = "Limits")]
     pub max_outbox_bytes: u32,
+
+    /// Most bytes of events kept in memory for clients that come back. Whoever was away for longer is read for
+    /// in the table.
+    #[arg(long, value_name = "BYTES", default_value_t = HubOptions::default().recent_bytes_max as u32, env = "ROWCAST_MAX_RECENT_BYTES", help_heading = "Limits")]
+    pub max_recent_bytes: u32,
 }
 
 /// Whether writers wake the feed.
@@ -192,6 +198,7 @@ impl TryFrom<ServeArgs> for Config {
                 subscriptions_max: args.max_subscriptions as usize,
                 message_bytes_max: args.max_message_bytes as usize,
                 outbox_bytes_max: args.max_outbox_bytes as usize,
+                recent_bytes_max: args.max_recent_bytes as usize,
             },
         })
     }

@@ -43,6 +43,9 @@ pub struct Event {
     pub trace_id: Option<String>,
     /// The mutation of the client that caused it, so that its own page can ignore the echo.
     pub origin: Option<String>,
+    /// Which transaction wrote the row, in a database whose writers do not take turns: with it, positions tell whether
+    /// they have the event.
+    pub transaction: Option<u64>,
     /// When the row was inserted: `2026-01-01T00:00:00.000Z`, always UTC, always milliseconds.
     pub created_at: String,
 }
@@ -143,6 +146,13 @@ impl ChannelPattern {
         &self.0
     }
 
+    /// Whether this matches every channel that `other` does, and another besides.
+    #[must_use]
+    pub fn is_wider_than(&self, other: &Self) -> bool {
+        let below = other.0.strip_suffix(":*").unwrap_or(&other.0);
+        self != other && below != "*" && self.matches(below)
+    }
+
     /// Whether an event on `channel` reaches a subscriber of this pattern.
     #[must_use]
     pub fn matches(&self, channel: &str) -> bool {
@@ -157,6 +167,12 @@ impl ChannelPattern {
             Some(rest) => rest.starts_with(':'),
             None => false,
         }
+    }
+}
+
+impl std::borrow::Borrow<str> for ChannelPattern {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -302,6 +318,27 @@ mod tests {
                 2 + 2 * name.matches(':').count(),
                 "each once: {visited:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_wider_pattern_matches_more() {
+        let names = ["a", "b", "a:b", "a:b:c", "a:c", "ab"];
+        let patterns = ["*", "a", "a:*", "a:b", "a:b:*", "a:b:c", "ab", "b"]
+            .map(|text| ChannelPattern::parse(text).expect("valid"));
+        for wide in &patterns {
+            for narrow in &patterns {
+                let all = |names: &[&str]| {
+                    names
+                        .iter()
+                        .all(|name| !narrow.matches(name) || wide.matches(name))
+                };
+                assert_eq!(
+                    wide.is_wider_than(narrow),
+                    wide != narrow && all(&names) && all(&[&format!("{}:x", narrow.as_str())]),
+                    "{wide:?} {narrow:?}"
+                );
+            }
         }
     }
 

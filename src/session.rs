@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::hub::{Connection, Frames, Hub, Request, Seat, TOO_SLOW, Written};
-use crate::protocol::{ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, ServerFrame};
+use crate::hub::{Connection, FLOODING, Hub, Request, Seat, Written};
+use crate::protocol::{
+    ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, ServerFrame, Shape,
+};
 use crate::stats::Counters;
 
 /// A client that is connected, and counts as such until it is dropped.
@@ -17,7 +19,7 @@ pub(crate) struct Session {
 impl Session {
     /// Takes a client in.
     pub async fn open(hub: &Hub, outlet: Arc<dyn Connection>) -> Self {
-        let seat = hub.open(Arc::clone(&outlet)).await;
+        let seat = hub.open(Arc::clone(&outlet), Shape::WebSocket).await;
         Self {
             seat,
             outlet,
@@ -53,9 +55,9 @@ impl Session {
     }
 
     /// Ends the session of a client that asks and does not read the answers.
-    pub fn too_slow(&self) {
-        self.counters.slow_connections_closed.add(1);
-        self.outlet.close(CloseCode::TryAgainLater, TOO_SLOW);
+    pub fn flooded(&self) {
+        self.counters.flooding_connections_closed.add(1);
+        self.outlet.close(CloseCode::TryAgainLater, FLOODING);
     }
 
     async fn ask(&self, ClientFrame { id, request }: ClientFrame) {
@@ -110,8 +112,8 @@ impl Session {
             message,
             limit: None,
         };
-        if self.outlet.write(Frames::Shared(&frame.encode())) == Written::Full {
-            self.too_slow();
+        if self.outlet.reply(&frame.encode(Shape::WebSocket)) == Written::Full {
+            self.flooded();
         }
     }
 }

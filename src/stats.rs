@@ -70,8 +70,22 @@ counters! {
     deliveries,
     /// Writes a socket did not take at once, so that they were queued.
     writes_queued,
-    /// Connections closed because their queue was full.
-    slow_connections_closed,
+    /// Times a client was behind, as it had been away or read slowly, and was sent what it had missed.
+    catch_ups,
+    /// Clients that are catching up now.
+    catching_up,
+    /// Times a client read so slowly that it was sent on from memory or the table.
+    slow_connections,
+    /// Connections closed because the client asked on and on and did not read the answers.
+    flooding_connections_closed,
+    /// Messages that are no rows and that a slow client missed.
+    ephemeral_dropped,
+    /// Batches of events that clients caught up with from memory.
+    recent_reads,
+    /// Readings of the table for those who were further behind.
+    table_reads,
+    /// Clients told to refetch, as what they had missed could not be told.
+    client_resets,
     /// Frames of clients that were answered with an error.
     client_errors,
 }

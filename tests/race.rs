@@ -269,6 +269,7 @@ mod postgres {
                         previous: None,
                         trace_id: None,
                         origin: None,
+                        transaction: None,
                         created_at: String::new(),
                     }))
                 }))

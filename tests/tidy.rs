@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Change both or neither.
 const ARROWS: &[(&str, &[&str])] = &[
     ("event", &[]),
-    ("cursor", &[]),
+    ("cursor", &["event"]),
     ("error", &[]),
     ("stats", &[]),
     ("source", &["cursor", "error", "event"]),
@@ -19,7 +19,19 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["cursor", "error", "event", "source", "stats", "tail"],
     ),
     ("protocol", &["cursor", "event", "tail"]),
-    ("hub", &["broadcaster", "event", "protocol", "stats"]),
+    (
+        "hub",
+        &[
+            "broadcaster",
+            "cursor",
+            "error",
+            "event",
+            "protocol",
+            "source",
+            "stats",
+            "tail",
+        ],
+    ),
     ("session", &["hub", "protocol", "stats"]),
     ("http", &["hub", "protocol", "session"]),
     ("config", &["error", "hub", "source", "tail"]),

@@ -5,22 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::stream;
-use futures_util::stream::{Stream, StreamExt as _};
+use futures_util::stream::Stream;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::table::{Ended, Table};
 use super::{Item, Shared};
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::event::{Event, EventId};
+use crate::event::Event;
 use crate::source::Window;
 use crate::tail::Batch;
-
-/// Rows that are read from the table ahead of a listener.
-const CATCH_UP_ROWS: usize = 256;
-
-/// How long they may lie there before it loses its turn: it may never come back for them.
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Wait of a listener that reads from the table, after an error.
 const CATCH_UP_RETRY: Duration = Duration::from_secs(1);
@@ -38,7 +33,7 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
                 for event in &batch.events {
                     yield Arc::clone(event);
                 }
-                listener.passed(&batch);
+                listener.cursor = batch.upto.clone();
             }
             // Overflowed, or all is over.
             loop {
@@ -47,23 +42,19 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
                     Rejoin::Ended => return,
                     Rejoin::Read(upto) => upto,
                 };
-                let Some(window) = listener.window_to(upto).await else { continue };
-                let upto = window.upto.clone();
-                let (rows_tx, mut rows) = mpsc::channel(CATCH_UP_ROWS);
-                let reading = tokio::spawn(read(Arc::clone(&listener.shared), window, rows_tx));
-                while let Some(event) = rows.recv().await {
-                    listener.last = Some(event.id);
-                    yield event;
-                }
-                match reading.await {
-                    Ok(Read::Complete) => {
-                        listener.cursor = upto;
-                        listener.last = None;
+                let Some(window) = listener.window_to(&upto).await else { continue };
+                let mut reading = listener.table.read(window.clone(), None);
+                while let Some(page) = reading.next().await {
+                    for event in page {
+                        listener.cursor = window.after_row(event.id);
+                        yield event;
                     }
-                    Ok(Read::TurnLost) => listener.unfinished = Some(upto),
-                    // A panic of the source counts as an error.
-                    Ok(Read::Failed) | Err(_) => {
-                        listener.unfinished = Some(upto);
+                }
+                match reading.ended().await {
+                    Ended::Complete => listener.cursor = window.upto,
+                    Ended::TurnLost => {}
+                    Ended::Failed(error) => {
+                        tracing::debug!(%error, "a listener could not read on from the table; trying again");
                         sleep(CATCH_UP_RETRY).await;
                     }
                 }
@@ -75,13 +66,10 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
 /// One listener's place in the feed.
 struct Listener {
     shared: Arc<Shared>,
+    table: Table,
     id: u64,
-    /// The end of the last window it has whole.
+    /// The position after everything it has.
     cursor: Cursor,
-    /// The last event it has of the window after that.
-    last: Option<EventId>,
-    /// The end of that window.
-    unfinished: Option<Cursor>,
 }
 
 /// How a listener goes on after its queue has ended.
@@ -103,32 +91,18 @@ impl Listener {
         shared.counters.listeners.add(1);
         let cursor = listeners.edge.clone();
         drop(listeners);
-        (
-            Self {
-                shared: Arc::clone(shared),
-                id,
-                cursor,
-                last: None,
-                unfinished: None,
-            },
-            queue,
-        )
+        let listener = Self {
+            shared: Arc::clone(shared),
+            table: Table::new(Arc::clone(shared)),
+            id,
+            cursor,
+        };
+        (listener, queue)
     }
 
-    /// Whether the batch is the rest of a window that was read from the table.
+    /// Whether the batch is of a window that was read from the table, which is to its end.
     fn has_all_of(&self, batch: &Batch) -> bool {
-        batch.upto == self.cursor
-    }
-
-    fn passed(&mut self, batch: &Batch) {
-        if batch.complete {
-            self.cursor = batch.upto.clone();
-            self.last = None;
-            self.unfinished = None;
-        } else {
-            self.last = batch.events.last().map(|event| event.id);
-            self.unfinished = Some(batch.upto.clone());
-        }
+        !batch.reset && self.cursor.reaches(&batch.upto)
     }
 
     fn rejoin(&mut self) -> Rejoin {
@@ -136,66 +110,42 @@ impl Listener {
         if listeners.stopped {
             return Rejoin::Ended;
         }
-        if let Some(upto) = self.unfinished.take() {
-            return Rejoin::Read(upto);
-        }
-        // Being at the end of a window that is still being handed out is as good: the rest of it is known.
-        if self.cursor == listeners.reach {
+        if self.cursor.reaches(&listeners.edge) {
             return Rejoin::Live(listeners.open_queue(self.id, false));
         }
-        Rejoin::Read(listeners.reach.clone())
+        // A window that is still being handed out can only be read to its end.
+        Rejoin::Read(listeners.edge.end())
     }
 
     /// The window to read next, or none when there is none yet: the caller asks again.
-    async fn window_to(&mut self, upto: Cursor) -> Option<Window> {
-        match self.rebased(&upto).await {
-            Ok(Some((after, upto))) => {
+    async fn window_to(&mut self, upto: &Cursor) -> Option<Window> {
+        let places = async {
+            let after = self.table.place_of(&self.cursor).await?;
+            Ok::<_, Error>((after, self.table.place_of(upto).await?))
+        };
+        match places.await {
+            Ok((Some(after), Some(upto))) => {
                 self.cursor = after;
-                if self.cursor == upto {
+                if self.cursor.reaches(&upto) {
                     // It knows of the present life before the feed does, which looks again within seconds.
-                    self.last = None;
                     sleep(CATCH_UP_RETRY).await;
                     return None;
                 }
-                Some(Window {
-                    after: self.cursor.clone(),
-                    upto,
-                    resume_after: self.last,
-                })
+                Some(Window::on_the_way(&self.cursor, &upto))
             }
-            Ok(None) => {
+            Ok(_) => {
                 tracing::warn!(
                     "a listener's place is gone with the database's history; it goes on from the present"
                 );
-                self.cursor = self.shared.lock().reach.clone();
-                self.last = None;
+                self.cursor = self.shared.lock().edge.clone();
                 None
             }
             Err(error) => {
                 tracing::debug!(%error, "a listener could not read on from the table; trying again");
-                // What is left of a window that broke off comes before anything else.
-                self.unfinished = self.last.is_some().then_some(upto);
                 sleep(CATCH_UP_RETRY).await;
                 None
             }
         }
-    }
-
-    /// Its place and `upto` in the present life of the database.
-    async fn rebased(&self, upto: &Cursor) -> Result<Option<(Cursor, Cursor)>, Error> {
-        let source = &self.shared.source;
-        let present = source.edge().await?;
-        let mut places = [self.cursor.clone(), upto.clone()];
-        for place in &mut places {
-            if present.is_of_other_history_than(place) {
-                let Some(rebased) = source.rebase(place).await? else {
-                    return Ok(None);
-                };
-                *place = rebased;
-            }
-        }
-        let [after, upto] = places;
-        Ok(Some((after, upto)))
     }
 }
 
@@ -205,41 +155,4 @@ impl Drop for Listener {
         let id = self.id;
         self.shared.lock().queues.retain(|queue| queue.id != id);
     }
-}
-
-/// How the reading of a window ended.
-enum Read {
-    Complete,
-    /// The listener left the rows lying, and others wait for their turn.
-    TurnLost,
-    Failed,
-}
-
-/// Reads a window for a listener that has fallen behind. In a task of its own, so that the turn can end though the
-/// listener stands still.
-async fn read(shared: Arc<Shared>, window: Window, rows_tx: mpsc::Sender<Arc<Event>>) -> Read {
-    let Ok(_turn) = shared.catch_up.acquire().await else {
-        return Read::Failed;
-    };
-    let mut rows = shared.source.rows(window);
-    while let Some(row) = rows.next().await {
-        match row {
-            Ok(Err(_counted_by_the_tail)) => {}
-            Ok(Ok(event)) => {
-                let event = Arc::new(event);
-                if rows_tx
-                    .send_timeout(event, CATCH_UP_PATIENCE)
-                    .await
-                    .is_err()
-                {
-                    return Read::TurnLost;
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a listener could not read on from the table; trying again");
-                return Read::Failed;
-            }
-        }
-    }
-    Read::Complete
 }

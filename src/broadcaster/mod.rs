@@ -2,6 +2,7 @@
 //! another. A listener too slow for its queue loses the queue, keeps its place, and reads on from the table.
 
 mod listener;
+mod table;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,8 @@ use crate::event::{Channel, Event};
 use crate::source::Source;
 use crate::stats::{Counters, Stats};
 use crate::tail::{self, Batch, PollInterval};
+
+pub(crate) use table::{Ended, Reading, Table};
 
 /// Batches, of up to 1,000 events each, that a listener may lie behind before it is sent to the table.
 const QUEUE_BATCHES: usize = 64;
@@ -80,10 +83,8 @@ struct Shared {
 }
 
 struct Listeners {
-    /// The end of the last window that was handed out whole.
+    /// The position after everything that was handed out.
     edge: Cursor,
-    /// The end of the window that was handed out last, be it in part. Equal to `edge` when it was whole.
-    reach: Cursor,
     queues: Vec<Queue>,
     next_id: u64,
     stopped: bool,
@@ -112,8 +113,7 @@ impl Broadcaster {
             source,
             counters: Arc::new(Counters::default()),
             listeners: Mutex::new(Listeners {
-                edge: edge.clone(),
-                reach: edge,
+                edge,
                 queues: Vec::new(),
                 next_id: 0,
                 stopped: false,
@@ -229,6 +229,11 @@ impl Broadcaster {
         (listeners.edge.clone(), queue)
     }
 
+    /// The table that the feed is read from.
+    pub(crate) fn table(&self) -> Table {
+        Table::new(Arc::clone(&self.shared))
+    }
+
     async fn send_ephemeral(
         &self,
         channel: Option<Channel>,
@@ -277,7 +282,7 @@ async fn run_tail(shared: Arc<Shared>, interval: PollInterval) {
         let hand_out = batches.for_each(|batch| shared.hand_out(Item::Batch(Arc::new(batch))));
         if AssertUnwindSafe(hand_out).catch_unwind().await.is_err() {
             tracing::error!(
-                "the feed panicked, which is a bug; it goes on after the last window it completed"
+                "the feed panicked, which is a bug; it goes on after the last events it handed out"
             );
             sleep(PANIC_WAIT).await;
         }
@@ -297,10 +302,7 @@ impl Shared {
         {
             let mut listeners = self.lock();
             if let Item::Batch(batch) = &item {
-                listeners.reach = batch.upto.clone();
-                if batch.complete {
-                    listeners.edge = batch.upto.clone();
-                }
+                listeners.edge = batch.upto.clone();
             }
             listeners.queues.retain(|queue| {
                 if queue.awaited {

@@ -6,11 +6,15 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::hub::{Connection, Frames, Written};
 use crate::protocol::CloseCode;
+
+/// How many bytes of answers may wait behind a full queue of events. Whoever asks for more of them does not read.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection as the hub sees it.
 pub(super) struct Outbox {
@@ -20,6 +24,8 @@ pub(super) struct Outbox {
     bytes_max: usize,
     /// There is something in the queue, or to close.
     pub work: Notify,
+    /// There may be room again.
+    taken: Notify,
 }
 
 #[derive(Default)]
@@ -41,6 +47,7 @@ impl Outbox {
             state: Mutex::default(),
             bytes_max,
             work: Notify::new(),
+            taken: Notify::new(),
         }
     }
 
@@ -68,6 +75,8 @@ impl Outbox {
         state.closing = true;
         state.close = None;
         state.drop_queue();
+        drop(state);
+        self.taken.notify_one();
     }
 
     /// Whether the client has pinged for longer than it may without reading the answers.
@@ -97,6 +106,8 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
+        drop(state);
+        self.taken.notify_one();
         Ok(())
     }
 
@@ -108,6 +119,7 @@ impl Outbox {
     /// Takes so many bytes off the first of what waits.
     pub fn sent(&self, bytes: usize) {
         self.lock().sent(bytes);
+        self.taken.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,6 +151,11 @@ impl Outbox {
 }
 
 impl State {
+    /// A single batch may be larger than the limit, and is taken when nothing waits before it.
+    fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
+        self.queue.is_empty() || self.queued_bytes + bytes <= bytes_max
+    }
+
     fn sent(&mut self, bytes: usize) {
         self.queued_bytes -= bytes;
         if let Some(first) = self.queue.front_mut() {
@@ -164,15 +181,13 @@ impl State {
     }
 }
 
-impl Connection for Outbox {
-    fn write(&self, frames: Frames<'_>) -> Written {
+impl Outbox {
+    fn write_within(&self, frames: Frames<'_>, bytes_max: usize) -> Written {
         let mut state = self.lock();
         if state.closing {
             return Written::Gone;
         }
-        // A single batch may be larger than the limit, and is taken when nothing waits before it.
-        let length = frames.as_slice().len();
-        if !state.queue.is_empty() && state.queued_bytes + length > self.bytes_max {
+        if !state.has_room(frames.as_slice().len(), bytes_max) {
             return Written::Full;
         }
         let Ok(sent) = self.try_write(&state, frames.as_slice()) else {
@@ -184,6 +199,37 @@ impl Connection for Outbox {
         } else {
             Written::Sent
         }
+    }
+}
+
+impl Connection for Outbox {
+    fn write(&self, frames: Frames<'_>) -> Written {
+        self.write_within(frames, self.bytes_max)
+    }
+
+    fn reply(&self, frame: &Bytes) -> Written {
+        self.write_within(Frames::Shared(frame), self.bytes_max + REPLY_BYTES_MAX)
+    }
+
+    fn queue_bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    fn room(&self, bytes: usize) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            loop {
+                {
+                    let state = self.lock();
+                    if state.closing {
+                        return false;
+                    }
+                    if state.has_room(bytes, self.bytes_max) {
+                        return true;
+                    }
+                }
+                self.taken.notified().await;
+            }
+        })
     }
 
     fn close(&self, code: CloseCode, reason: &str) {
@@ -198,5 +244,6 @@ impl Connection for Outbox {
         }
         drop(state);
         self.work.notify_one();
+        self.taken.notify_one();
     }
 }

@@ -226,7 +226,7 @@ impl Peer {
                     }
                     Box::pin(self.handle(message)).await;
                     if wire.outbox().is_flooded() {
-                        self.session.too_slow();
+                        self.session.flooded();
                     }
                 }
                 Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -62,6 +62,14 @@ impl Index {
         &self.topics[id as usize].members
     }
 
+    /// The patterns that somebody subscribes to.
+    pub fn names<'a>(&'a self, subscriptions: &'a Subscriptions) -> impl Iterator<Item = &'a str> {
+        subscriptions
+            .0
+            .iter()
+            .map(|subscription| &*self.topics[subscription.topic as usize].name)
+    }
+
     pub fn contains(&self, subscriptions: &Subscriptions, name: &str) -> bool {
         self.find(name).is_some_and(|id| {
             subscriptions

@@ -1,8 +1,11 @@
 //! Channel → subscribers. Every batch is encoded once; each connection is given all it receives of it in one write.
 //! Connections are spread over shards, each one task that owns its share, so that nothing here waits for a lock.
 
+mod catch_up;
+mod history;
 mod index;
 mod plan;
+mod reader;
 mod shard;
 mod slots;
 
@@ -10,16 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::broadcaster::{Broadcaster, Item};
 use crate::event::{Channel, ChannelPattern};
-use crate::protocol::{
-    CloseCode, Encoded, RequestId, Since, encode_batch, encode_ephemeral, text_frame,
-};
+use crate::protocol::{CloseCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral};
 use crate::stats::Counters;
 
+use catch_up::Join;
+use history::{BatchNumber, History};
+pub(crate) use reader::{Reader, Sources, Step};
 use shard::Shard;
 
 /// Batches a shard may lie behind before the next is encoded.
@@ -28,8 +33,11 @@ const SHARD_QUEUE_BATCHES: usize = 4;
 /// Requests of clients a shard may lie behind before clients wait.
 const SHARD_QUEUE_REQUESTS: usize = 1024;
 
-/// Tells a client why it is closed that has more waiting than may.
-pub(crate) const TOO_SLOW: &str = "reading too slowly; reconnect and resume";
+/// Parts of a batch, of about a megabyte, that are smaller than this are not worth keeping it for.
+const KEPT_SHARED_BYTES_MIN: usize = 16 * 1024;
+
+/// Tells a client why it is closed that asks on and on and does not read the answers.
+pub(crate) const FLOODING: &str = "asking faster than reading the answers; reconnect and resume";
 
 /// What a connection may use.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +48,11 @@ pub struct HubOptions {
     pub subscriptions_max: usize,
     /// Largest message of a client, in bytes.
     pub message_bytes_max: usize,
-    /// Most bytes that wait for a connection whose socket takes no more.
+    /// Most bytes that wait for a connection whose socket takes no more. Beyond it, it is sent on from memory or the
+    /// table as fast as it reads.
     pub outbox_bytes_max: usize,
+    /// Most bytes of events kept for those who come back.
+    pub recent_bytes_max: usize,
 }
 
 impl Default for HubOptions {
@@ -52,8 +63,10 @@ impl Default for HubOptions {
             subscriptions_max: 1000,
             // A thousand channels of the longest names fit in four messages.
             message_bytes_max: 64 * 1024,
-            // A few seconds of a busy feed. A client further behind does better from the table.
-            outbox_bytes_max: 4 * 1024 * 1024,
+            // A second of a busy feed.
+            outbox_bytes_max: 1024 * 1024,
+            // A minute of a thousand events a second of half a kilobyte.
+            recent_bytes_max: 32 * 1024 * 1024,
         }
     }
 }
@@ -62,6 +75,15 @@ impl Default for HubOptions {
 pub trait Connection: Send + Sync + 'static {
     /// Sends complete frames, at once or from a queue; never blocks.
     fn write(&self, frames: Frames<'_>) -> Written;
+
+    /// Sends an answer to the client's own request. There is room for a few where there is none for events.
+    fn reply(&self, frame: &Bytes) -> Written;
+
+    /// Most bytes that may wait.
+    fn queue_bytes_max(&self) -> usize;
+
+    /// Waits until so many bytes more may wait, or nothing does. False when the connection is closing.
+    fn room(&self, bytes: usize) -> BoxFuture<'_, bool>;
 
     /// Ends the connection with a close handshake, after what was written before. When the queue is the reason, it is
     /// dropped.
@@ -87,12 +109,14 @@ impl Frames<'_> {
         }
     }
 
-    /// From `from` on, to be kept.
+    /// From `from` on, to be kept. A small part is copied, as it would keep all of its batch in memory.
     #[must_use]
     pub fn keep(&self, from: usize) -> Bytes {
         match self {
-            Self::Shared(bytes) => bytes.slice(from..),
-            Self::Own(bytes) => Bytes::copy_from_slice(&bytes[from..]),
+            Self::Shared(bytes) if bytes.len() - from > KEPT_SHARED_BYTES_MIN => {
+                bytes.slice(from..)
+            }
+            _ => Bytes::copy_from_slice(&self.as_slice()[from..]),
         }
     }
 }
@@ -120,7 +144,7 @@ struct Inner {
     shards: Vec<mpsc::Sender<Request>>,
     next_id: AtomicU64,
     options: HubOptions,
-    counters: Arc<Counters>,
+    sources: Sources,
     encoder: JoinHandle<()>,
 }
 
@@ -129,6 +153,7 @@ pub(crate) enum Request {
     Open {
         connection: u64,
         outlet: Arc<dyn Connection>,
+        shape: Shape,
     },
     Welcome {
         connection: u64,
@@ -152,6 +177,7 @@ pub(crate) enum Request {
     Remove {
         connection: u64,
     },
+    Join(Box<Join>),
     /// Tell everybody to come back elsewhere or later, and close.
     Drain,
 }
@@ -159,7 +185,8 @@ pub(crate) enum Request {
 /// What a shard is given to distribute.
 #[derive(Clone)]
 pub(crate) enum Delivery {
-    Batch(Arc<Encoded>),
+    Batch(BatchNumber, Arc<Encoded>),
+    /// As JSON text.
     ToAll(Bytes),
     ToChannel(Channel, Bytes),
 }
@@ -170,27 +197,35 @@ impl Hub {
     pub fn start(broadcaster: &Broadcaster, options: HubOptions) -> Self {
         let counters = broadcaster.counters();
         let (edge, mut items) = broadcaster.attach();
-        let edge: Arc<str> = edge.to_string().into();
+        let sources = Sources {
+            history: Arc::new(History::new(edge, options.recent_bytes_max)),
+            table: broadcaster.table(),
+            counters,
+        };
         let (shards, deliveries): (Vec<_>, Vec<_>) = (0..options.shards.max(1))
             .map(|_| {
                 let (requests_tx, requests) = mpsc::channel(SHARD_QUEUE_REQUESTS);
                 let (deliveries_tx, deliveries) = mpsc::channel(SHARD_QUEUE_BATCHES);
-                let shard = Shard::new(Arc::clone(&edge), options, Arc::clone(&counters));
+                let shard = Shard::new(sources.clone(), options, requests_tx.downgrade());
                 tokio::spawn(shard.run(requests, deliveries));
                 (requests_tx, deliveries_tx)
             })
             .unzip();
         let own_shards: Vec<_> = shards.clone();
+        let history = Arc::clone(&sources.history);
         let encoder = tokio::spawn(async move {
             while let Some(item) = items.recv().await {
                 let delivery = match item {
-                    Item::Batch(batch) => Delivery::Batch(Arc::new(encode_batch(&batch))),
+                    Item::Batch(batch) => {
+                        let batch = Arc::new(encode_batch(&batch));
+                        Delivery::Batch(history.push(&batch), batch)
+                    }
                     Item::Ephemeral(message) => match &message.channel {
-                        None => Delivery::ToAll(text_frame(message.json.get().as_bytes())),
-                        Some(channel) => Delivery::ToChannel(
-                            channel.clone(),
-                            encode_ephemeral(channel.as_str(), &message.json),
-                        ),
+                        None => Delivery::ToAll(message.json.get().to_owned().into()),
+                        Some(channel) => {
+                            let json = ephemeral(channel.as_str(), &message.json);
+                            Delivery::ToChannel(channel.clone(), json.into())
+                        }
                     },
                 };
                 for shard in &deliveries {
@@ -206,7 +241,7 @@ impl Hub {
                 shards,
                 next_id: AtomicU64::new(0),
                 options,
-                counters,
+                sources,
                 encoder,
             }),
         }
@@ -219,20 +254,35 @@ impl Hub {
     }
 
     pub(crate) fn counters(&self) -> Arc<Counters> {
-        Arc::clone(&self.inner.counters)
+        Arc::clone(&self.inner.sources.counters)
+    }
+
+    /// Where what was missed is read from.
+    pub(crate) fn sources(&self) -> &Sources {
+        &self.inner.sources
+    }
+
+    /// The position after everything that was handed out, as clients get it.
+    pub(crate) fn edge(&self) -> Arc<str> {
+        self.inner.sources.history.end().1
     }
 
     /// Takes a connection in. It receives nothing before it subscribes.
-    pub(crate) async fn open(&self, outlet: Arc<dyn Connection>) -> Seat {
+    pub(crate) async fn open(&self, outlet: Arc<dyn Connection>, shape: Shape) -> Seat {
         let connection = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let shard = self.inner.shards[connection as usize % self.inner.shards.len()].clone();
         let seat = Seat {
             connection,
             shard: Some(shard),
-            counters: Arc::clone(&self.inner.counters),
+            counters: self.counters(),
         };
         seat.counters.connections.add(1);
-        seat.ask(Request::Open { connection, outlet }).await;
+        seat.ask(Request::Open {
+            connection,
+            outlet,
+            shape,
+        })
+        .await;
         seat
     }
 

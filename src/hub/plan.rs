@@ -7,7 +7,7 @@ use super::Frames;
 use super::index::{Index, SlotId, TopicId};
 use super::slots::Slots;
 use crate::event::for_each_pattern;
-use crate::protocol::Encoded;
+use crate::protocol::{Encoded, Shape};
 
 /// Ends a list in `Plan::more`.
 const END: u32 = u32::MAX;
@@ -58,8 +58,8 @@ struct Met {
     topic: TopicId,
     /// Its events, ascending.
     events: Vec<u32>,
-    /// Their frames, made when first needed.
-    frames: Option<Bytes>,
+    /// Their frames in each shape, made when first needed.
+    frames: [Option<Bytes>; Shape::COUNT],
 }
 
 /// One receiver's part of a batch.
@@ -119,7 +119,7 @@ impl Plan {
                         self.met.push(Met {
                             topic: id,
                             events: Vec::new(),
-                            frames: None,
+                            frames: Default::default(),
                         });
                     }
                     let events = &mut self.met[topic.met as usize].events;
@@ -133,25 +133,33 @@ impl Plan {
     }
 
     /// What a receiver of this plan is sent.
-    pub fn part<'a>(&'a mut self, planned: Planned, batch: &'a Encoded, index: &Index) -> Part<'a> {
+    pub fn part<'a>(
+        &'a mut self,
+        planned: Planned,
+        batch: &'a Encoded,
+        shape: Shape,
+        index: &Index,
+    ) -> Part<'a> {
+        let shaped = batch.shaped(shape);
         match planned.receives {
             Receives::Topic(met) => {
                 let met = &mut self.met[met as usize];
                 let events = met.events.len() as u64;
-                if met.frames.is_none() {
-                    met.frames = contiguous(&met.events, batch);
+                let ready = &mut met.frames[shape as usize];
+                if ready.is_none() {
+                    *ready = shaped.contiguous(&met.events);
                 }
                 let shared = index.members(met.topic).len() > 1;
-                if met.frames.is_none() && shared {
+                if ready.is_none() && shared {
                     let mut frames = Vec::new();
-                    copy_frames(met.events.iter().copied(), batch, &mut frames);
-                    met.frames = Some(frames.into());
+                    shaped.copy(met.events.iter().copied(), &mut frames);
+                    *ready = Some(frames.into());
                 }
-                let frames = if let Some(frames) = &met.frames {
+                let frames = if let Some(frames) = ready {
                     Frames::Shared(frames)
                 } else {
                     self.own.clear();
-                    copy_frames(met.events.iter().copied(), batch, &mut self.own);
+                    shaped.copy(met.events.iter().copied(), &mut self.own);
                     Frames::Own(&self.own)
                 };
                 Part { frames, events }
@@ -165,12 +173,12 @@ impl Plan {
                     .sum();
                 if events == batch.events.len() as u64 {
                     return Part {
-                        frames: Frames::Shared(&batch.frames),
+                        frames: Frames::Shared(&shaped.frames),
                         events,
                     };
                 }
                 self.own.clear();
-                copy_frames(ones(&self.union), batch, &mut self.own);
+                shaped.copy(ones(&self.union), &mut self.own);
                 Part {
                     frames: Frames::Own(&self.own),
                     events,
@@ -203,29 +211,6 @@ impl Plan {
         slots.sort_unstable();
         slots.dedup();
         slots
-    }
-}
-
-/// The frames of these events as a part of the batch, where they are one and need no position of their own.
-fn contiguous(events: &[u32], batch: &Encoded) -> Option<Bytes> {
-    let (&first, &last) = (events.first()?, events.last()?);
-    let has_position = batch.edge.is_none() || last as usize + 1 == batch.events.len();
-    ((last - first) as usize + 1 == events.len() && has_position).then(|| {
-        let range = batch.events[first as usize].range.start..batch.events[last as usize].range.end;
-        batch.frames.slice(range)
-    })
-}
-
-/// Copies the frames of these events, and the position where the last of them does not have it.
-fn copy_frames(events: impl Iterator<Item = u32>, batch: &Encoded, frames: &mut Vec<u8>) {
-    let mut last = None;
-    for event in events {
-        frames.extend(&batch.frames[batch.events[event as usize].range.clone()]);
-        last = Some(event as usize);
-    }
-    if last.is_some_and(|last| last + 1 != batch.events.len()) {
-        // Empty in the midst of a window.
-        frames.extend(&batch.cursor_frame);
     }
 }
 

@@ -8,16 +8,19 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
+use super::catch_up::{CatchUp, Change, Join, Joined, Wishes};
+use super::history::BatchNumber;
 use super::index::{Index, SlotId, SubscriptionsOf as _};
 use super::plan::Plan;
+use super::reader::{Reader, Sources};
 use super::slots::{Slot, Slots};
-use super::{Connection, Delivery, Frames, HubOptions, Request, TOO_SLOW, Written};
+use super::{Connection, Delivery, FLOODING, HubOptions, Request, Written};
+use crate::cursor::Cursor;
 use crate::event::ChannelPattern;
 use crate::protocol::{
     CloseCode, DisconnectCode, Encoded, ErrorCode, Limits, RequestId, ResetReason, ServerFrame,
-    Since,
+    Shape, Since,
 };
-use crate::stats::Counters;
 
 /// Writes between two chances for other tasks: 128 of them take about a millisecond.
 const WRITES_PER_TURN: usize = 128;
@@ -26,29 +29,35 @@ const WRITES_PER_TURN: usize = 128;
 const RECONNECT_SPREAD_MS: u64 = 2000;
 
 pub(super) struct Shard {
-    /// The position of everything sent so far.
+    /// The position of everything sent so far, as a text too.
+    position: Cursor,
     edge: Arc<str>,
+    /// The number of the batch after it.
+    next: BatchNumber,
+    sources: Sources,
     options: HubOptions,
-    counters: Arc<Counters>,
+    /// The way back here for clients that have caught up.
+    requests: mpsc::WeakSender<Request>,
     slots: Slots,
     index: Index,
     plan: Plan,
-    /// Slots that were sent a part of the present window and no position yet.
-    owed: Vec<SlotId>,
     /// Everybody is told to come back elsewhere or later.
     draining: bool,
 }
 
 impl Shard {
-    pub fn new(edge: Arc<str>, options: HubOptions, counters: Arc<Counters>) -> Self {
+    pub fn new(sources: Sources, options: HubOptions, requests: mpsc::WeakSender<Request>) -> Self {
+        let (position, edge, next) = sources.history.end();
         Self {
+            position,
             edge,
+            next,
+            sources,
             options,
-            counters,
+            requests,
             slots: Slots::default(),
             index: Index::default(),
             plan: Plan::default(),
-            owed: Vec::new(),
             draining: false,
         }
     }
@@ -62,14 +71,14 @@ impl Shard {
         loop {
             tokio::select! {
                 Some(delivery) = deliveries.recv() => match delivery {
-                    Delivery::Batch(batch) => self.deliver(&batch).await,
-                    Delivery::ToAll(frame) => {
+                    Delivery::Batch(number, batch) => self.deliver(number, &batch).await,
+                    Delivery::ToAll(json) => {
                         let all = self.slots.ids();
-                        self.send_to(&all, &frame).await;
+                        self.send_to(&all, |shape| shape.event(&json)).await;
                     }
-                    Delivery::ToChannel(channel, frame) => {
+                    Delivery::ToChannel(channel, json) => {
                         let subscribers = self.plan.reached_by(channel.as_str(), &self.index);
-                        self.send_to(&subscribers, &frame).await;
+                        self.send_to(&subscribers, |shape| shape.event(&json)).await;
                     }
                 },
                 Some(request) = requests.recv() => self.answer(request).await,
@@ -80,7 +89,11 @@ impl Shard {
 
     async fn answer(&mut self, request: Request) {
         match request {
-            Request::Open { connection, outlet } => self.open(connection, outlet),
+            Request::Open {
+                connection,
+                outlet,
+                shape,
+            } => self.open(connection, outlet, shape),
             Request::Remove { connection } => self.remove(connection),
             Request::Welcome { connection, id } => {
                 let limits = Limits {
@@ -88,10 +101,9 @@ impl Shard {
                     message_bytes: self.options.message_bytes_max,
                 };
                 let name = format!("c{connection}");
-                self.reply(
-                    connection,
-                    &ServerFrame::welcome(id.as_ref(), &name, &self.edge, limits),
-                );
+                self.reply(connection, |cursor| {
+                    ServerFrame::welcome(id.as_ref(), &name, cursor, limits)
+                });
             }
             Request::Subscribe {
                 connection,
@@ -99,28 +111,26 @@ impl Shard {
                 channels,
                 since,
             } => {
-                self.subscribe(connection, id.as_ref(), &channels, &since);
+                self.subscribe(connection, id, channels, since);
             }
             Request::Unsubscribe {
                 connection,
                 id,
                 channels,
-            } => self.unsubscribe(connection, id.as_ref(), &channels),
+            } => self.unsubscribe(connection, id.as_ref(), channels),
             Request::Pong { connection, id } => {
-                self.reply(
-                    connection,
-                    &ServerFrame::Pong {
-                        id: id.as_ref(),
-                        cursor: &self.edge,
-                    },
-                );
+                self.reply(connection, |cursor| ServerFrame::Pong {
+                    id: id.as_ref(),
+                    cursor,
+                });
             }
+            Request::Join(join) => self.join(*join),
             Request::Drain => self.drain().await,
         }
     }
 
-    fn open(&mut self, connection: u64, outlet: Arc<dyn Connection>) {
-        let slot = self.slots.open(connection, outlet);
+    fn open(&mut self, connection: u64, outlet: Arc<dyn Connection>, shape: Shape) {
+        let slot = self.slots.open(connection, outlet, shape);
         // Its request was under way when the shutdown began.
         if self.draining {
             self.send_away(slot);
@@ -131,7 +141,8 @@ impl Shard {
         let Some(slot) = self.slots.find(connection) else {
             return;
         };
-        self.counters
+        self.sources
+            .counters
             .subscriptions
             .subtract(self.slots.of(slot).len() as u64);
         self.index.leave_all(slot, &mut self.slots);
@@ -141,9 +152,9 @@ impl Shard {
     fn subscribe(
         &mut self,
         connection: u64,
-        id: Option<&RequestId>,
-        channels: &[ChannelPattern],
-        since: &Since,
+        id: Option<RequestId>,
+        channels: Vec<ChannelPattern>,
+        since: Since,
     ) {
         let Some(slot_id) = self.slots.find(connection) else {
             return;
@@ -157,47 +168,69 @@ impl Shard {
             .collect();
         let limit = self.options.subscriptions_max;
         if own.len() + new.len() > limit {
-            self.counters.client_errors.add(1);
+            self.sources.counters.client_errors.add(1);
             let message = format!(
                 "a connection has at most {limit} subscriptions; this one has {} and asks for {} more. A pattern such as \
                  \"messages:*\" counts as one",
                 own.len(),
                 new.len()
             );
-            let frame = ServerFrame::Error {
-                id,
+            self.reply(connection, |_| ServerFrame::Error {
+                id: id.as_ref(),
                 code: ErrorCode::ChannelLimit,
                 message: &message,
                 limit: Some(limit),
-            };
-            self.reply(connection, &frame);
+            });
             return;
         }
-        self.counters.subscriptions.add(new.len() as u64);
+        // A client is taken to have what it has from before this.
+        let before = (!matches!(since, Since::Now)).then(|| self.patterns_of(slot_id));
+        let own = self.slots.of(slot_id);
+        self.sources.counters.subscriptions.add(new.len() as u64);
         for channel in new {
             self.index.join(channel, slot_id, own);
         }
         let names: Vec<_> = channels.iter().map(ChannelPattern::as_str).collect();
-        let recovered = match since {
-            Since::Cursor(cursor) => *cursor.to_string() == *self.edge,
-            Since::Now | Since::Earliest => false,
+        let text = match &since {
+            Since::Cursor(cursor) => Some(cursor.to_string()),
+            Since::Now | Since::Earliest => None,
         };
-        let subscribed = ServerFrame::Subscribed {
-            id,
+        let is_present = text.as_deref() == Some(&*self.edge);
+        self.reply(connection, |cursor| ServerFrame::Subscribed {
+            id: id.as_ref(),
             channels: &names,
-            cursor: &self.edge,
-            recovered,
-        };
-        self.reply(connection, &subscribed);
-        if *since != Since::Now && !recovered {
-            // What lies between cannot be told, and the client must know.
-            self.reply(
-                connection,
-                &ServerFrame::Reset {
-                    reason: ResetReason::TooFar,
-                    cursor: &self.edge,
-                },
-            );
+            // Whoever is cut off before it has caught up asks again from there.
+            cursor: match since {
+                Since::Now => cursor,
+                Since::Earliest => None,
+                Since::Cursor(_) => text.as_deref(),
+            },
+            recovered: since != Since::Now,
+        });
+        let slot = self.slots.get_mut(slot_id);
+        if let Some(wishes) = &slot.catching_up {
+            let change = Change::Subscribe {
+                id,
+                channels,
+                since,
+            };
+            if !wishes.add(change) {
+                self.flooded(slot_id);
+            }
+        } else if is_present {
+            let edge = Arc::clone(&self.edge);
+            self.reply(connection, |_| ServerFrame::CaughtUp {
+                id: id.as_ref(),
+                cursor: &edge,
+            });
+        } else if let Some(before) = before {
+            let next = self.next.max(slot.from);
+            let wishes = self.fall_behind(slot_id, before, self.position.clone(), next);
+            wishes.add(Change::Subscribe {
+                id,
+                channels,
+                since,
+            });
         }
     }
 
@@ -205,91 +238,186 @@ impl Shard {
         &mut self,
         connection: u64,
         id: Option<&RequestId>,
-        channels: &[ChannelPattern],
+        channels: Vec<ChannelPattern>,
     ) {
         let Some(slot_id) = self.slots.find(connection) else {
             return;
         };
-        for channel in channels {
+        for channel in &channels {
             if self.index.leave(channel.as_str(), slot_id, &mut self.slots) {
-                self.counters.subscriptions.subtract(1);
+                self.sources.counters.subscriptions.subtract(1);
             }
         }
         let names: Vec<_> = channels.iter().map(ChannelPattern::as_str).collect();
-        self.reply(
-            connection,
-            &ServerFrame::Unsubscribed {
-                id,
-                channels: &names,
-            },
-        );
-    }
-
-    fn reply(&self, connection: u64, frame: &ServerFrame<'_>) {
-        if let Some(slot) = self.slots.find(connection) {
-            self.write(slot, &frame.encode());
+        self.reply(connection, |_| ServerFrame::Unsubscribed {
+            id,
+            channels: &names,
+        });
+        if let Some(wishes) = &self.slots.get_mut(slot_id).catching_up
+            && !wishes.add(Change::Unsubscribe { channels })
+        {
+            self.flooded(slot_id);
         }
     }
 
-    fn write(&self, slot: SlotId, frames: &Bytes) {
+    fn patterns_of(&mut self, slot: SlotId) -> Vec<ChannelPattern> {
+        let own = self.slots.of(slot);
+        self.index
+            .names(own)
+            .map(|name| ChannelPattern::parse(name).expect("it was subscribed to"))
+            .collect()
+    }
+
+    /// Leaves a client to a task of its own, from a position on, until it has caught up.
+    fn fall_behind(
+        &mut self,
+        slot_id: SlotId,
+        patterns: Vec<ChannelPattern>,
+        position: Cursor,
+        next: BatchNumber,
+    ) -> Arc<Wishes> {
+        let mut reader = Reader::new(self.sources.clone(), position, Some(next));
+        reader.interests().add(&patterns, None);
+        let slot = self.slots.get_mut(slot_id);
+        let wishes = Arc::new(Wishes::default());
+        slot.catching_up = Some(Arc::clone(&wishes));
+        let task = CatchUp {
+            connection: slot.connection,
+            outlet: Arc::clone(&slot.outlet),
+            shape: slot.shape,
+            shard: self.requests.clone(),
+            wishes: Arc::clone(&wishes),
+            reader,
+            counters: Arc::clone(&self.sources.counters),
+            asked: Vec::new(),
+        };
+        tokio::spawn(task.run());
+        wishes
+    }
+
+    /// Takes a client back that has caught up.
+    fn join(&mut self, join: Join) {
+        let slot = self
+            .slots
+            .find(join.connection)
+            .map(|slot| self.slots.get_mut(slot));
+        let joined = match slot {
+            Some(slot) if slot.is_caught_up_by(&join.wishes) => {
+                if join.next < self.next || !join.wishes.is_empty() {
+                    Joined::NotYet
+                } else {
+                    slot.catching_up = None;
+                    // Its task may have been faster than this shard.
+                    slot.from = join.next;
+                    if !join.caught_up.is_empty() {
+                        slot.outlet.reply(&join.caught_up);
+                    }
+                    Joined::Live
+                }
+            }
+            _ => Joined::Gone,
+        };
+        let _ = join.answer.send(joined);
+    }
+
+    /// Answers a request. The frame is told the position of what the client has been sent, where it is known here.
+    fn reply<'a>(
+        &'a self,
+        connection: u64,
+        frame: impl FnOnce(Option<&'a str>) -> ServerFrame<'a>,
+    ) {
+        let Some(id) = self.slots.find(connection) else {
+            return;
+        };
+        let Some(slot) = self.slots.get(id) else {
+            return;
+        };
+        let frame = frame(self.cursor_of(slot)).encode(slot.shape);
+        match slot.outlet.reply(&frame) {
+            Written::Sent | Written::Gone => {}
+            Written::Queued => self.sources.counters.writes_queued.add(1),
+            Written::Full => self.flooded(id),
+        }
+    }
+
+    fn cursor_of(&self, slot: &Slot) -> Option<&str> {
+        let is_here = slot.catching_up.is_none() && slot.from <= self.next;
+        is_here.then_some(&*self.edge)
+    }
+
+    fn flooded(&self, slot: SlotId) {
+        self.sources.counters.flooding_connections_closed.add(1);
         if let Some(slot) = self.slots.get(slot) {
-            write(slot, Frames::Shared(frames), &self.counters);
+            slot.outlet.close(CloseCode::TryAgainLater, FLOODING);
         }
     }
 
     /// One pass over the topics that the batch has events for, one write for every connection that has any of them.
-    async fn deliver(&mut self, batch: &Encoded) {
-        if batch.reset
-            && let Some(cursor) = &batch.edge
-        {
-            let frame = ServerFrame::Reset {
-                reason: ResetReason::Epoch,
-                cursor,
-            }
-            .encode();
+    async fn deliver(&mut self, number: BatchNumber, batch: &Encoded) {
+        if batch.reset {
             let mut all = self.slots.ids();
-            all.retain(|&slot| self.slots.of(slot).len() > 0);
-            self.send_to(&all, &frame).await;
+            // Whoever is catching up finds it out for himself.
+            all.retain(|&id| {
+                let slot = self.slots.get_mut(id);
+                slot.catching_up.is_none() && slot.subscriptions.len() > 0
+            });
+            let reset = ServerFrame::Reset {
+                reason: ResetReason::Epoch,
+                cursor: &batch.edge,
+            };
+            self.sources.counters.client_resets.add(all.len() as u64);
+            self.send_to(&all, |shape| reset.encode(shape)).await;
         }
         self.plan.make(batch, &mut self.index, &mut self.slots);
         let receivers = std::mem::take(&mut self.plan.receivers);
         let mut delivered = 0;
         for (n, &slot) in receivers.iter().enumerate() {
-            delivered += self.deliver_to(slot, batch);
+            delivered += self.deliver_to(slot, number, batch);
             if (n + 1) % WRITES_PER_TURN == 0 {
                 yield_now().await;
             }
         }
         self.plan.receivers = receivers;
-        self.counters.deliveries.add(delivered);
-        let Some(edge) = &batch.edge else { return };
-        self.edge = Arc::clone(edge);
-        for slot in std::mem::take(&mut self.owed) {
-            // It may have left meanwhile.
-            if self.slots.get(slot).is_some() && std::mem::take(&mut self.slots.get_mut(slot).owed)
-            {
-                self.write(slot, &batch.cursor_frame);
+        self.sources.counters.deliveries.add(delivered);
+        self.position = batch.upto.clone();
+        self.edge = Arc::clone(&batch.edge);
+        self.next = number + 1;
+    }
+
+    /// Gives a connection its part of the batch; gives the number of events in it.
+    fn deliver_to(&mut self, id: SlotId, number: BatchNumber, batch: &Encoded) -> u64 {
+        let slot = self.slots.get_mut(id);
+        if slot.catching_up.is_some() || number < slot.from {
+            return 0;
+        }
+        let (planned, shape) = (slot.planned, slot.shape);
+        let part = self.plan.part(planned, batch, shape, &self.index);
+        match slot.outlet.write(part.frames) {
+            Written::Sent => part.events,
+            Written::Gone => 0,
+            Written::Queued => {
+                self.sources.counters.writes_queued.add(1);
+                part.events
+            }
+            Written::Full => {
+                self.sources.counters.slow_connections.add(1);
+                let patterns = self.patterns_of(id);
+                self.fall_behind(id, patterns, self.position.clone(), number);
+                0
             }
         }
     }
 
-    /// Gives a connection its part of the batch; gives the number of events in it.
-    fn deliver_to(&mut self, id: SlotId, batch: &Encoded) -> u64 {
-        let slot = self.slots.get_mut(id);
-        // In the midst of a window there is no position; it is owed until the window ends.
-        if batch.edge.is_some() {
-            slot.owed = false;
-        } else if !std::mem::replace(&mut slot.owed, true) {
-            self.owed.push(id);
-        }
-        let part = self.plan.part(slot.planned, batch, &self.index);
-        write(slot, part.frames, &self.counters);
-        part.events
-    }
-
-    async fn send_to(&mut self, slots: &[SlotId], frame: &Bytes) {
+    /// Sends what is no row. A client that takes no more misses it.
+    async fn send_to(&mut self, slots: &[SlotId], frame: impl Fn(Shape) -> Bytes) {
+        let mut shaped: [Option<Bytes>; Shape::COUNT] = Default::default();
         for (n, &slot) in slots.iter().enumerate() {
-            self.write(slot, frame);
+            if let Some(slot) = self.slots.get(slot) {
+                let frame = shaped[slot.shape as usize].get_or_insert_with(|| frame(slot.shape));
+                if slot.outlet.reply(frame) == Written::Full {
+                    self.sources.counters.ephemeral_dropped.add(1);
+                }
+            }
             if (n + 1) % WRITES_PER_TURN == 0 {
                 yield_now().await;
             }
@@ -307,29 +435,17 @@ impl Shard {
     }
 
     fn send_away(&self, slot: SlotId) {
+        let Some(slot) = self.slots.get(slot) else {
+            return;
+        };
         let disconnect = ServerFrame::Disconnect {
             code: DisconnectCode::ServerShutdown,
             reconnect: true,
             retry_after_ms: fastrand::u64(..=RECONNECT_SPREAD_MS),
-            cursor: &self.edge,
+            cursor: self.cursor_of(slot),
         };
-        self.write(slot, &disconnect.encode());
-        if let Some(slot) = self.slots.get(slot) {
-            slot.outlet
-                .close(CloseCode::GoingAway, "the server is shutting down");
-        }
-    }
-}
-
-/// Gives a connection frames, and ends it when it has too many waiting.
-fn write(slot: &Slot, frames: Frames<'_>, counters: &Counters) {
-    match slot.outlet.write(frames) {
-        Written::Sent | Written::Gone => {}
-        Written::Queued => counters.writes_queued.add(1),
-        Written::Full => {
-            counters.slow_connections_closed.add(1);
-            // What it has been sent may end before the present position; this batch is not all sent to it.
-            slot.outlet.close(CloseCode::TryAgainLater, TOO_SLOW);
-        }
+        slot.outlet.reply(&disconnect.encode(slot.shape));
+        slot.outlet
+            .close(CloseCode::GoingAway, "the server is shutting down");
     }
 }

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Connection;
+use super::catch_up::Wishes;
+use super::history::BatchNumber;
 use super::index::{SlotId, Subscriptions, SubscriptionsOf};
 use super::plan::Planned;
+use crate::protocol::Shape;
 
 /// All connections of a shard.
 #[derive(Default)]
@@ -17,21 +20,29 @@ pub(super) struct Slots {
 
 /// One connection.
 pub(super) struct Slot {
+    pub connection: u64,
     pub outlet: Arc<dyn Connection>,
     pub subscriptions: Subscriptions,
     /// What it receives of the present batch.
     pub planned: Planned,
-    /// It was sent a part of the present window, and no position yet.
-    pub owed: bool,
+    /// How its frames are put on the wire.
+    pub shape: Shape,
+    /// The first batch that it receives from its shard; what came before, it has.
+    pub from: BatchNumber,
+    /// While it is behind, its task and not its shard gives it events.
+    pub catching_up: Option<Arc<Wishes>>,
 }
 
 impl Slots {
-    pub fn open(&mut self, connection: u64, outlet: Arc<dyn Connection>) -> SlotId {
+    pub fn open(&mut self, connection: u64, outlet: Arc<dyn Connection>, shape: Shape) -> SlotId {
         let slot = Some(Slot {
+            connection,
             outlet,
             subscriptions: Subscriptions::default(),
             planned: Planned::default(),
-            owed: false,
+            shape,
+            from: BatchNumber::MIN,
+            catching_up: None,
         });
         let id = if let Some(id) = self.free.pop() {
             self.all[id as usize] = slot;
@@ -47,7 +58,13 @@ impl Slots {
     /// Takes a connection out. Its subscriptions have to be ended before.
     pub fn remove(&mut self, connection: u64) {
         if let Some(id) = self.by_connection.remove(&connection) {
-            self.all[id as usize] = None;
+            if let Some(Slot {
+                catching_up: Some(wishes),
+                ..
+            }) = self.all[id as usize].take()
+            {
+                wishes.end();
+            }
             self.free.push(id);
         }
     }
@@ -69,6 +86,15 @@ impl Slots {
 
     pub fn ids(&self) -> Vec<SlotId> {
         self.by_connection.values().copied().collect()
+    }
+}
+
+impl Slot {
+    /// Whether it is the task with these wishes that gives it events.
+    pub fn is_caught_up_by(&self, wishes: &Arc<Wishes>) -> bool {
+        self.catching_up
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, wishes))
     }
 }
 

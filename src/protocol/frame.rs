@@ -27,3 +27,12 @@ pub(crate) fn text_frame(text: &[u8]) -> Bytes {
     push_text_frame(&mut frame, text);
     frame.into()
 }
+
+/// The text of such a frame.
+pub(super) fn text_of(frame: &[u8]) -> &[u8] {
+    match frame[1] {
+        127 => &frame[10..],
+        126 => &frame[4..],
+        _ => &frame[2..],
+    }
+}

@@ -1,19 +1,9 @@
-//! What the server says. A batch of events is encoded once, whoever receives it.
-
-use std::ops::Range;
-use std::sync::Arc;
+//! What the server says, events apart.
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use super::frame::{push_text_frame, text_frame};
-use super::{PROTOCOL_VERSION, RequestId};
-use crate::event::{Channels, Event};
-use crate::tail::Batch;
-
-/// Bytes of one event beside its payload: keys, names, times. A guess that saves growing the buffer.
-const EVENT_OVERHEAD_BYTES: usize = 256;
+use super::{PROTOCOL_VERSION, RequestId, Shape};
 
 /// One frame of the server, events apart.
 #[derive(Debug, Serialize)]
@@ -28,7 +18,8 @@ pub(crate) enum ServerFrame<'a> {
         id: Option<&'a RequestId>,
         protocol: u32,
         connection_id: &'a str,
-        cursor: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
         limits: Limits,
         server: &'static str,
     },
@@ -36,7 +27,8 @@ pub(crate) enum ServerFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a RequestId>,
         channels: &'a [&'a str],
-        cursor: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
         recovered: bool,
     },
     Unsubscribed {
@@ -44,7 +36,9 @@ pub(crate) enum ServerFrame<'a> {
         id: Option<&'a RequestId>,
         channels: &'a [&'a str],
     },
-    Cursor {
+    CaughtUp {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a RequestId>,
         cursor: &'a str,
     },
     Reset {
@@ -54,7 +48,8 @@ pub(crate) enum ServerFrame<'a> {
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a RequestId>,
-        cursor: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
     },
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +63,8 @@ pub(crate) enum ServerFrame<'a> {
         code: DisconnectCode,
         reconnect: bool,
         retry_after_ms: u64,
-        cursor: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
     },
 }
 
@@ -96,8 +92,8 @@ pub(crate) enum ErrorCode {
 pub(crate) enum ResetReason {
     /// The database was replaced, or lost a part of its history.
     Epoch,
-    /// What came after the client's cursor cannot be told any more.
-    TooFar,
+    /// Some of what came after the client's cursor has been pruned.
+    Retention,
 }
 
 /// Why the server ends a connection.
@@ -111,7 +107,7 @@ impl<'a> ServerFrame<'a> {
     pub fn welcome(
         id: Option<&'a RequestId>,
         connection_id: &'a str,
-        cursor: &'a str,
+        cursor: Option<&'a str>,
         limits: Limits,
     ) -> Self {
         let server = concat!("rowcast/", env!("CARGO_PKG_VERSION"));
@@ -125,138 +121,39 @@ impl<'a> ServerFrame<'a> {
         }
     }
 
-    pub fn encode(&self) -> Bytes {
-        text_frame(&json(self))
+    pub fn encode(&self, shape: Shape) -> Bytes {
+        let name = match self {
+            Self::Welcome { .. } => "welcome",
+            Self::Subscribed { .. } => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::CaughtUp { .. } => "caught_up",
+            Self::Reset { .. } => "reset",
+            Self::Pong { .. } => "pong",
+            Self::Error { .. } => "error",
+            Self::Disconnect { .. } => "disconnect",
+        };
+        shape.control(name, &json(self), self.cursor())
     }
-}
 
-/// A batch as every receiver gets it, in parts of which each receives its own.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    /// The frames of all events, back to back.
-    pub frames: Bytes,
-    /// Where in `frames` each event is, and which channels it addresses.
-    pub events: Vec<EncodedEvent>,
-    /// For receivers of some of the batch, but not of its last event: that frame alone has the cursor.
-    pub cursor_frame: Bytes,
-    /// The position after the batch; none in the midst of a window. The last event's frame has it too.
-    pub edge: Option<Arc<str>>,
-    /// Whether receivers have to refetch their state first.
-    pub reset: bool,
-}
-
-#[derive(Debug)]
-pub(crate) struct EncodedEvent {
-    pub range: Range<usize>,
-    pub channels: Channels,
-}
-
-#[derive(Serialize)]
-struct EventFrame<'a> {
-    r#type: &'static str,
-    channels: Vec<&'a str>,
-    event: EventFields<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EventFields<'a> {
-    id: i64,
-    r#type: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entity_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<&'a str>,
-    payload: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    origin: Option<&'a str>,
-    created_at: &'a str,
-}
-
-impl<'a> From<&'a Event> for EventFields<'a> {
-    fn from(event: &'a Event) -> Self {
-        Self {
-            id: event.id.0,
-            r#type: &event.kind,
-            entity_id: event.entity_id.as_deref(),
-            actor: event.actor.as_deref(),
-            payload: &event.payload,
-            previous: event.previous.as_deref(),
-            trace_id: event.trace_id.as_deref(),
-            origin: event.origin.as_deref(),
-            created_at: &event.created_at,
+    fn cursor(&self) -> Option<&str> {
+        match *self {
+            Self::Welcome { cursor, .. }
+            | Self::Subscribed { cursor, .. }
+            | Self::Pong { cursor, .. }
+            | Self::Disconnect { cursor, .. } => cursor,
+            Self::CaughtUp { cursor, .. } | Self::Reset { cursor, .. } => Some(cursor),
+            Self::Unsubscribed { .. } | Self::Error { .. } => None,
         }
     }
 }
 
-/// Encodes a batch. Each event is turned into JSON once and copied once.
-pub(crate) fn encode_batch(batch: &Batch) -> Encoded {
-    let edge: Option<Arc<str>> = batch.edge().map(|edge| edge.to_string().into());
-    let payload_bytes: usize = batch
-        .events
-        .iter()
-        .map(|event| event.payload.get().len())
-        .sum();
-    let mut frames = Vec::with_capacity(payload_bytes + batch.events.len() * EVENT_OVERHEAD_BYTES);
-    let mut scratch = Vec::new();
-    let mut events = Vec::with_capacity(batch.events.len());
-    for (n, event) in batch.events.iter().enumerate() {
-        let last = n + 1 == batch.events.len();
-        let frame = EventFrame {
-            r#type: "event",
-            channels: event.channels.iter().collect(),
-            event: event.as_ref().into(),
-            cursor: edge.as_deref().filter(|_| last),
-        };
-        scratch.clear();
-        write_json(&mut scratch, &frame);
-        let start = frames.len();
-        push_text_frame(&mut frames, &scratch);
-        events.push(EncodedEvent {
-            range: start..frames.len(),
-            channels: event.channels.clone(),
-        });
-    }
-    let cursor_frame = edge
-        .as_deref()
-        .map_or_else(Bytes::new, |cursor| ServerFrame::Cursor { cursor }.encode());
-    Encoded {
-        frames: frames.into(),
-        events,
-        cursor_frame,
-        edge,
-        reset: batch.reset,
-    }
-}
-
-/// Encodes an event that is no row.
-pub(crate) fn encode_ephemeral(channel: &str, event: &RawValue) -> Bytes {
-    #[derive(Serialize)]
-    struct EphemeralFrame<'a> {
-        r#type: &'static str,
-        channels: [&'a str; 1],
-        event: &'a RawValue,
-    }
-    text_frame(&json(&EphemeralFrame {
-        r#type: "event",
-        channels: [channel],
-        event,
-    }))
-}
-
-fn json(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_json(&mut bytes, value);
     bytes
 }
 
-fn write_json(bytes: &mut Vec<u8>, value: &impl Serialize) {
+pub(super) fn write_json(bytes: &mut Vec<u8>, value: &impl Serialize) {
     // Serializing fails on maps with keys that are no texts, and writing into memory does not fail.
     serde_json::to_writer(bytes, value).expect("frames are structs of texts and numbers");
 }

@@ -1,10 +1,13 @@
-//! A made-up client and its socket.
+//! A made-up client and its sockets.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fastrand::Rng;
-use serde_json::Value;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::SETTLE;
@@ -24,45 +27,144 @@ const PATTERNS: [&str; 8] = [
     "project:*",
 ];
 
-/// A client that subscribes, stays a while, and leaves.
+/// A client that subscribes, is cut off now and then and comes back with its cursor, and leaves.
 pub(super) struct Client {
-    socket: Arc<Socket>,
     patterns: Vec<ChannelPattern>,
     pub(super) subscribed: Instant,
     pub(super) left: Instant,
+    /// The ids of the events, as they first came.
+    pub(super) received: Vec<i64>,
+    known: BTreeSet<i64>,
+    /// Events that came again, to a connection that had them.
+    pub(super) doubled: usize,
+    /// Whether it asked for all it wants at once, so that it has causes before effects.
+    pub(super) in_order: bool,
+    /// Times it was told to refetch.
+    pub(super) resets: usize,
 }
 
 impl Client {
     pub(super) async fn live(hub: Hub, mut random: Rng) -> Self {
         sleep(Duration::from_millis(random.u64(..5000))).await;
-        let socket = Arc::new(Socket::default());
-        let session = Session::open(&hub, Arc::clone(&socket) as Arc<dyn Connection>).await;
         let count = random.usize(1..4);
         let names = random.choose_multiple(PATTERNS, count);
         let patterns = names
             .iter()
             .map(|name| ChannelPattern::parse(name).expect("valid"))
             .collect();
-        session
-            .text(&serde_json::json!({"type": "subscribe", "channels": names}).to_string())
-            .await;
-        while socket.frames().is_empty() {
-            sleep(Duration::from_millis(1)).await;
+        let mut client = Self {
+            patterns,
+            subscribed: Instant::now(),
+            left: Instant::now(),
+            received: Vec::new(),
+            known: BTreeSet::new(),
+            doubled: 0,
+            in_order: true,
+            resets: 0,
+        };
+        // Nine in ten take what they are given; the others read so slowly that they fall behind.
+        let bytes_per_ms = if random.u8(..4) == 0 {
+            random.u64(1..8)
+        } else {
+            u64::MAX
+        };
+        let mut cursor: Option<String> = None;
+        let cuts = random.usize(..5);
+        for _ in 0..cuts {
+            let stays = Duration::from_millis(random.u64(..6000));
+            client
+                .connect(&hub, &names, &mut cursor, bytes_per_ms, stays, &mut random)
+                .await;
+            sleep(Duration::from_millis(random.u64(..3000))).await;
         }
-        let subscribed = Instant::now();
-        let stays = random.u8(..4) > 0;
-        sleep(if stays {
+        let stays = if random.u8(..4) > 0 {
             SETTLE * 3
         } else {
             Duration::from_millis(random.u64(..45_000))
-        })
-        .await;
+        };
+        // However slow it was, it speeds up in the end.
+        client
+            .connect(&hub, &names, &mut cursor, u64::MAX, stays, &mut random)
+            .await;
+        client.left = Instant::now();
+        client
+    }
+
+    /// One connection, until it is cut off.
+    async fn connect(
+        &mut self,
+        hub: &Hub,
+        names: &[&str],
+        cursor: &mut Option<String>,
+        bytes_per_ms: u64,
+        stays: Duration,
+        random: &mut Rng,
+    ) {
+        let socket = Arc::new(Socket::new(bytes_per_ms));
+        let session = Session::open(hub, Arc::clone(&socket) as Arc<dyn Connection>).await;
+        let since = cursor.as_deref().unwrap_or("now").to_owned();
+        // In one request, or in several: an order that clients made of parts have.
+        let at_once = random.bool() || cursor.is_none();
+        self.in_order &= at_once;
+        let requests: Vec<&[&str]> = if at_once {
+            vec![names]
+        } else {
+            names.chunks(1).collect()
+        };
+        for channels in requests {
+            session
+                .text(
+                    &json!({"type": "subscribe", "channels": channels, "since": since}).to_string(),
+                )
+                .await;
+            if random.u8(..4) == 0 {
+                sleep(Duration::from_millis(random.u64(..50))).await;
+            }
+        }
+        if cursor.is_none() {
+            while socket
+                .received()
+                .iter()
+                .filter(|frame| frame["type"] == "subscribed")
+                .count()
+                == 0
+            {
+                sleep(Duration::from_millis(1)).await;
+            }
+            self.subscribed = Instant::now();
+        }
+        // Now and then it asks for something else, too.
+        let end = Instant::now() + stays;
+        while Instant::now() < end {
+            sleep(Duration::from_millis(random.u64(1..2000)).min(end - Instant::now())).await;
+            match random.u8(..10) {
+                0 => session.text(r#"{"type":"ping"}"#).await,
+                1 => {
+                    let text = r#"{"type":"subscribe","channels":["nothing:here"]}"#;
+                    session.text(text).await;
+                }
+                2 => {
+                    let text = r#"{"type":"unsubscribe","channels":["nothing:here"]}"#;
+                    session.text(text).await;
+                }
+                _ => {}
+            }
+        }
+        let frames = socket.received();
         drop(session);
-        Self {
-            socket,
-            patterns,
-            subscribed,
-            left: Instant::now(),
+        let mut here = BTreeSet::new();
+        for frame in frames {
+            if let Some(seen) = frame["cursor"].as_str() {
+                *cursor = Some(seen.to_owned());
+            }
+            self.resets += usize::from(frame["type"] == "reset");
+            if let Some(id) = frame["event"]["id"].as_i64() {
+                // What reaches it by two channels comes with the history of either that is asked for.
+                self.doubled += usize::from(!here.insert(id) && at_once);
+                if self.known.insert(id) {
+                    self.received.push(id);
+                }
+            }
         }
     }
 
@@ -71,28 +173,59 @@ impl Client {
             .iter()
             .any(|channel| self.patterns.iter().any(|pattern| pattern.matches(channel)))
     }
-
-    pub(super) fn received(&self) -> Vec<i64> {
-        let frames = self.socket.frames();
-        frames
-            .iter()
-            .filter_map(|frame| frame["event"]["id"].as_i64())
-            .collect()
-    }
 }
 
 /// The far end of a socket.
-#[derive(Default)]
-struct Socket(Mutex<Vec<u8>>);
+struct Socket {
+    bytes_per_ms: u64,
+    state: Mutex<SocketState>,
+}
+
+struct SocketState {
+    written: Vec<u8>,
+    /// How much of it the client has read, and when that was so.
+    read: u64,
+    at: Instant,
+}
+
+const QUEUE_BYTES_MAX: usize = 4000;
 
 impl Socket {
-    /// The text frames that came, as JSON.
-    fn frames(&self) -> Vec<Value> {
-        let bytes = self.0.lock().expect("no panic under the lock");
-        let mut rest = &bytes[..];
+    fn new(bytes_per_ms: u64) -> Self {
+        let state = SocketState {
+            written: Vec::new(),
+            read: 0,
+            at: Instant::now(),
+        };
+        Self {
+            bytes_per_ms,
+            state: Mutex::new(state),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SocketState> {
+        let mut state = self.state.lock().expect("no panic under the lock");
+        let elapsed = state.at.elapsed().as_millis() as u64;
+        let read = state
+            .read
+            .saturating_add(elapsed.saturating_mul(self.bytes_per_ms));
+        state.at += Duration::from_millis(elapsed);
+        state.read = read.min(state.written.len() as u64);
+        if self.bytes_per_ms == u64::MAX {
+            state.read = state.written.len() as u64;
+        }
+        state
+    }
+
+    /// The text frames that the client has read whole, as JSON.
+    fn received(&self) -> Vec<Value> {
+        let state = self.lock();
+        let mut rest = &state.written[..state.read as usize];
         let mut frames = Vec::new();
         while let [0x81, length, tail @ ..] = rest {
             let (length, tail) = match length {
+                126 if tail.len() < 2 => break,
+                127 if tail.len() < 8 => break,
                 126 => (u16::from_be_bytes([tail[0], tail[1]]).into(), &tail[2..]),
                 127 => (
                     u64::from_be_bytes(tail[..8].try_into().expect("8 bytes")) as usize,
@@ -100,22 +233,55 @@ impl Socket {
                 ),
                 short => (usize::from(*short), tail),
             };
-            frames.push(serde_json::from_slice(&tail[..length]).expect("frames are JSON"));
+            let Some(text) = tail.get(..length) else {
+                break;
+            };
+            frames.push(serde_json::from_slice(text).expect("frames are JSON"));
             rest = &tail[length..];
         }
-        assert!(rest.is_empty(), "only whole text frames are sent");
         frames
+    }
+
+    fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
+        let state = self.lock();
+        let queued = state.written.len() - state.read as usize;
+        queued == 0 || queued + bytes <= bytes_max
     }
 }
 
 impl Connection for Socket {
     fn write(&self, frames: Frames<'_>) -> Written {
-        self.0
-            .lock()
-            .expect("no panic under the lock")
-            .extend(frames.as_slice());
+        if !self.has_room(frames.as_slice().len(), QUEUE_BYTES_MAX) {
+            return Written::Full;
+        }
+        self.lock().written.extend(frames.as_slice());
         Written::Sent
     }
 
-    fn close(&self, _code: CloseCode, _reason: &str) {}
+    fn reply(&self, frame: &Bytes) -> Written {
+        self.lock().written.extend(frame);
+        Written::Sent
+    }
+
+    fn queue_bytes_max(&self) -> usize {
+        QUEUE_BYTES_MAX
+    }
+
+    fn room(&self, bytes: usize) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            while !self.has_room(bytes, QUEUE_BYTES_MAX) {
+                let too_many = {
+                    let state = self.lock();
+                    let queued = state.written.len() as u64 - state.read;
+                    queued.min(queued + bytes as u64 - QUEUE_BYTES_MAX as u64)
+                };
+                sleep(Duration::from_millis(too_many.div_ceil(self.bytes_per_ms))).await;
+            }
+            true
+        })
+    }
+
+    fn close(&self, code: CloseCode, reason: &str) {
+        panic!("closed with {code:?}: {reason}");
+    }
 }

@@ -11,7 +11,7 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
-use crate::cursor::{Cursor, Epoch, Position, Snapshot};
+use crate::cursor::{Cursor, Epoch, Position, Snapshot, Within};
 use crate::error::Error;
 use crate::event::{Channels, Event, EventId};
 use crate::source::{Row, Source, Window};
@@ -49,6 +49,7 @@ pub(super) struct State {
 #[derive(Clone)]
 pub(super) struct Stored {
     id: i64,
+    xid: u64,
     channels: Channels,
 }
 
@@ -86,7 +87,7 @@ impl Database {
         state.next_id += 1;
         state.next_xid += 1;
         let channels = Channels::parse(CHANNELS[0]).expect("valid");
-        state.rows.insert(xid, vec![Stored { id, channels }]);
+        state.rows.insert(xid, vec![Stored { id, xid, channels }]);
         id
     }
 
@@ -139,7 +140,7 @@ impl State {
         let mut rows: Vec<_> = self
             .rows
             .range(after.xmin..upto.xmax.max(after.xmin))
-            .filter(|(xid, _)| sees(upto, **xid) && !sees(after, **xid))
+            .filter(|(xid, _)| upto.sees(**xid) && !after.sees(**xid))
             .flat_map(|(_, rows)| rows)
             .filter(|row| window.resume_after.is_none_or(|id| row.id > id.0))
             .cloned()
@@ -149,10 +150,6 @@ impl State {
         let breaks_off = breaks_off.then(|| self.random.usize(..=rows.len()));
         Ok((rows, breaks_off))
     }
-}
-
-fn sees(snapshot: &Snapshot, xid: u64) -> bool {
-    xid < snapshot.xmax && !snapshot.in_flight.contains(&xid)
 }
 
 pub(super) async fn write(database: Arc<Database>, mut random: Rng) {
@@ -186,6 +183,7 @@ pub(super) async fn write(database: Arc<Database>, mut random: Rng) {
             let mut state = database.lock();
             rows.push(Stored {
                 id: state.next_id,
+                xid,
                 channels,
             });
             state.next_id += 1;
@@ -269,6 +267,7 @@ impl Source for FakeSource {
                     previous: None,
                     trace_id: None,
                     origin: None,
+                    transaction: Some(row.xid),
                     created_at: String::new(),
                 }));
             }
@@ -280,20 +279,26 @@ impl Source for FakeSource {
         Box::pin(async {
             self.0.answer().await?;
             let state = self.0.lock();
-            let Position::Snapshot(mut snapshot) = cursor.position.clone() else {
-                return Ok(None);
+            let place = |snapshot: &Snapshot| {
+                let starts = &state.epochs[cursor.epoch.number as usize..];
+                starts
+                    .iter()
+                    .fold(snapshot.clone(), |place, &start| place.cut_at(start))
             };
-            for start in &state.epochs[cursor.epoch.number as usize..] {
-                snapshot = snapshot.cut_at(*start);
-            }
+            let position = match &cursor.position {
+                Position::Id(_) => return Ok(None),
+                Position::Snapshot(snapshot) => Position::Snapshot(place(snapshot)),
+                Position::Within(within) => Position::Within(Box::new(Within {
+                    after: place(&within.after),
+                    upto: place(&within.upto),
+                    id: within.id,
+                })),
+            };
             let epoch = Epoch {
                 number: state.epochs.len() as u64,
                 tag: 1,
             };
-            Ok(Some(Cursor {
-                epoch,
-                position: Position::Snapshot(snapshot),
-            }))
+            Ok(Some(Cursor { epoch, position }))
         })
     }
 }

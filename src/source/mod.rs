@@ -14,9 +14,9 @@ use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::migrate::MigrateError;
 use url::Url;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Position, Within};
 use crate::error::Error;
-use crate::event::{Event, EventId, NewEvent};
+use crate::event::{ChannelPattern, Event, EventId, NewEvent};
 
 /// A table of events that can be read by position.
 ///
@@ -35,6 +35,16 @@ pub trait Source: Send + Sync + 'static {
     /// The rows of a window, streamed. Memory does not grow with its size. A window of another epoch than the present
     /// one is refused with [`Error::EpochChanged`]: its ends have to be rebased first.
     fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>>;
+
+    /// Of the rows of a window, those that one of the patterns matches. A source that can find them without reading the
+    /// others does. Bad rows are left out.
+    fn rows_on<'a>(
+        &'a self,
+        window: Window,
+        patterns: &'a [ChannelPattern],
+    ) -> BoxStream<'a, Result<Row, Error>> {
+        only_on(self.rows(window), patterns)
+    }
 
     /// The place of a position of an earlier epoch in the present one, or `None` when it has none (the database was
     /// replaced): then only a reset is honest. What both ends of a window bound before, their places bound after,
@@ -88,6 +98,40 @@ pub struct Window {
     pub resume_after: Option<EventId>,
 }
 
+impl Window {
+    /// The first window to read on the way from one position to a later one: what is left of the window that `from` is
+    /// in the midst of, or else all that lies between the two.
+    pub(crate) fn on_the_way(from: &Cursor, upto: &Cursor) -> Self {
+        match &from.position {
+            Position::Within(within) => Self {
+                after: from.at(Position::Snapshot(within.after.clone())),
+                upto: from.at(Position::Snapshot(within.upto.clone())),
+                resume_after: Some(EventId(within.id)),
+            },
+            Position::Id(_) | Position::Snapshot(_) => Self {
+                after: from.clone(),
+                upto: upto.clone(),
+                resume_after: None,
+            },
+        }
+    }
+
+    /// The position after its row `id`, where there may be more.
+    pub(crate) fn after_row(&self, id: EventId) -> Cursor {
+        let position = match (&self.after.position, &self.upto.position) {
+            (Position::Snapshot(after), Position::Snapshot(upto)) => {
+                Position::Within(Box::new(Within {
+                    after: after.clone(),
+                    upto: upto.clone(),
+                    id: id.0,
+                }))
+            }
+            _ => Position::Id(id.0),
+        };
+        self.after.at(position)
+    }
+}
+
 /// One row read: an event, or a row that cannot be one. Bad rows are skipped and counted; they never stop the feed.
 pub type Row = Result<Event, BadRow>;
 
@@ -98,6 +142,23 @@ pub struct BadRow {
     pub id: EventId,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// Leaves out the rows that none of the patterns matches.
+fn only_on<'a>(
+    rows: BoxStream<'a, Result<Row, Error>>,
+    patterns: &'a [ChannelPattern],
+) -> BoxStream<'a, Result<Row, Error>> {
+    let wanted = move |row: &Result<Row, Error>| match row {
+        Ok(Ok(event)) => event
+            .channels
+            .iter()
+            .any(|channel| patterns.iter().any(|pattern| pattern.matches(channel))),
+        Ok(Err(_bad)) => false,
+        Err(_) => true,
+    };
+    rows.filter(move |row| std::future::ready(wanted(row)))
+        .boxed()
 }
 
 /// What is to happen with the tables at start.

@@ -39,20 +39,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Batch {
     /// The events; none when only the position moved.
     pub events: Vec<Arc<Event>>,
-    /// The position at the end of the window that the events are of.
+    /// The position before them. None where something between the two is left out, as it was handed out before the
+    /// database came back with a part of its history gone.
+    pub after: Option<Cursor>,
+    /// The position after them.
     pub upto: Cursor,
-    /// Whether they complete it. A large window comes in several batches, and within it there is no position to name.
-    pub complete: bool,
     /// What was committed before `upto` cannot be told: the database was replaced, or lost its history.
     pub reset: bool,
-}
-
-impl Batch {
-    /// The position after this batch, where it has one.
-    #[must_use]
-    pub fn edge(&self) -> Option<&Cursor> {
-        self.complete.then_some(&self.upto)
-    }
 }
 
 /// Follows the source from `cursor` on. Dropping the stream ends it.
@@ -72,14 +65,13 @@ pub(crate) fn follow(
             match tail.look().await {
                 Look::Again => continue,
                 Look::Nothing => {}
-                Look::Reset(upto) => {
-                    yield Batch { events: Vec::new(), upto, complete: true, reset: true };
+                Look::Moved { upto, reset } => {
+                    yield Batch { events: Vec::new(), after: None, upto, reset };
                     continue;
                 }
                 Look::Window(window) => {
                     let source = Arc::clone(&tail.source);
-                    let upto = window.upto.clone();
-                    let mut last = window.resume_after;
+                    let mut last = None;
                     let mut rows = source.rows(window.clone());
                     let mut chunk = Chunk::default();
                     let complete = loop {
@@ -90,14 +82,17 @@ pub(crate) fn follow(
                         found += 1;
                         // Given away only when the next one is there: the last batch of a window is never empty where it
                         // had events, and can carry the position.
-                        if let Some(events) = chunk.push(event) {
-                            yield Batch { events, upto: upto.clone(), complete: false, reset: false };
+                        let before = last_of(&chunk.events);
+                        if let (Some(events), Some(last)) = (chunk.push(event), before) {
+                            yield tail.pass(events, window.after_row(last));
                         }
                     };
                     drop(rows);
-                    tail.ended(&window, complete, last);
-                    if complete || !chunk.events.is_empty() {
-                        yield Batch { events: chunk.events, upto, complete, reset: false };
+                    if complete {
+                        yield tail.pass(chunk.events, window.upto.clone());
+                        tail.completed(&window);
+                    } else if let Some(last) = last {
+                        yield tail.pass(chunk.events, window.after_row(last));
                     }
                     if !complete {
                         continue;
@@ -131,16 +126,18 @@ async fn pass_on(mut wakes: BoxStream<'static, ()>, woken: Arc<Notify>) {
     std::future::pending::<()>().await;
 }
 
+fn last_of(events: &[Arc<Event>]) -> Option<EventId> {
+    events.last().map(|event| event.id)
+}
+
 /// Where the feed is.
 struct Tail {
     source: Arc<dyn Source>,
     stats: Arc<Counters>,
     health: Health,
     recent: Recent,
-    /// The end of the last window that was read whole.
+    /// The position after all that was read; in the midst of a window whose reading broke off.
     cursor: Cursor,
-    /// The end of a window whose reading broke off, and the last row that was read of it.
-    broken_off: Option<(Cursor, EventId)>,
 }
 
 /// What a look at the table has shown.
@@ -149,8 +146,8 @@ enum Look {
     Again,
     /// There is nothing new.
     Nothing,
-    /// The place of the feed is gone. It goes on from here.
-    Reset(Cursor),
+    /// The database is in another life, in which the feed goes on from here. Its place may be gone.
+    Moved { upto: Cursor, reset: bool },
     /// This is to be read.
     Window(Window),
 }
@@ -164,7 +161,6 @@ impl Tail {
             health,
             recent: Recent::default(),
             cursor,
-            broken_off: None,
         }
     }
 
@@ -179,6 +175,8 @@ impl Tail {
                 None => return Look::Again,
                 Some(true) => {
                     tracing::info!("the database was restarted; the feed goes on where it was");
+                    let upto = self.cursor.clone();
+                    return Look::Moved { upto, reset: false };
                 }
                 Some(false) => {
                     tracing::warn!(
@@ -186,23 +184,17 @@ impl Tail {
                     );
                     self.stats.resets.add(1);
                     self.cursor = present.clone();
-                    return Look::Reset(present);
+                    return Look::Moved {
+                        upto: present,
+                        reset: true,
+                    };
                 }
             }
         }
-        // What broke off comes before anything else.
-        let (upto, resume_after) = match self.broken_off.take() {
-            Some((upto, last)) => (upto, Some(last)),
-            None => (present, None),
-        };
-        if upto == self.cursor {
+        if present == self.cursor {
             return Look::Nothing;
         }
-        Look::Window(Window {
-            after: self.cursor.clone(),
-            upto,
-            resume_after,
-        })
+        Look::Window(Window::on_the_way(&self.cursor, &present))
     }
 
     /// Finds the place of the feed in the present life of the database. Gives whether it has one, or nothing when the
@@ -214,17 +206,8 @@ impl Tail {
             .check(within(doing, self.source.rebase(&self.cursor)).await)
             .await?;
         let Some(place) = place else {
-            self.broken_off = None;
             return Some(false);
         };
-        // What is left of a window is between the places of its ends.
-        if let Some((upto, last)) = &self.broken_off {
-            let upto = self
-                .health
-                .check(within(doing, self.source.rebase(upto)).await)
-                .await?;
-            self.broken_off = upto.map(|upto| (upto, *last));
-        }
         self.cursor = place;
         self.recent.expect_repeats();
         Some(true)
@@ -250,13 +233,19 @@ impl Tail {
         }
     }
 
-    /// Notes how the reading of a window has ended.
-    fn ended(&mut self, window: &Window, complete: bool, last: Option<EventId>) {
-        if !complete {
-            self.broken_off = last.map(|last| (window.upto.clone(), last));
-            return;
+    /// Moves on behind these events.
+    fn pass(&mut self, events: Vec<Arc<Event>>, upto: Cursor) -> Batch {
+        let after = std::mem::replace(&mut self.cursor, upto.clone());
+        Batch {
+            events,
+            after: (!self.recent.expects_repeats()).then_some(after),
+            upto,
+            reset: false,
         }
-        self.cursor = window.upto.clone();
+    }
+
+    /// Notes that a window was read to its end.
+    fn completed(&mut self, window: &Window) {
         // What was left of a window ends before the last event sent of it, so more may come again.
         if window.resume_after.is_none() {
             self.recent.repeats_are_over();

@@ -25,6 +25,10 @@ impl Recent {
         self.repeats = false;
     }
 
+    pub(super) fn expects_repeats(&self) -> bool {
+        self.repeats
+    }
+
     /// Notes the event, and says whether it was sent before. The time counts too: lost ids are given out again.
     pub(super) fn is_repeat(&mut self, event: &Event) -> bool {
         use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};

@@ -55,7 +55,7 @@ pub struct Feed {
     insert: Arc<dyn Insert>,
     running: JoinHandle<()>,
     shutdown: oneshot::Sender<()>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Feed {
@@ -96,7 +96,7 @@ impl Feed {
             insert,
             running,
             shutdown,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -118,6 +118,13 @@ impl Feed {
 
     pub async fn insert_rows(&self, rows: &[NewEvent]) -> Vec<i64> {
         insert_into(&self.insert, rows).await
+    }
+
+    /// What the database says.
+    pub async fn rows_text(&self, sql: &str) -> Vec<String> {
+        let path = self.folder.path().join("feed.db");
+        let mut connection = super::Connection::open(&format!("sqlite://{}", path.display())).await;
+        connection.texts(sql).await
     }
 
     pub async fn connect(&self) -> Client {

@@ -8,3 +8,4 @@ mod delivery;
 mod endings;
 mod handshake;
 mod requests;
+mod resume;

@@ -3,7 +3,7 @@
 
 use sqlx::postgres::PgConnection;
 
-use crate::cursor::Epoch;
+use crate::cursor::{Epoch, Snapshot};
 use crate::error::Error;
 
 /// What tells one life of a cluster from another. Within one, no transaction id is used twice.
@@ -120,6 +120,97 @@ pub(super) async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Resu
         epoch,
         row.next_xid.cast_unsigned(),
     ))
+}
+
+/// What lies between two lives of a cluster, for positions of the first.
+pub(super) struct Path {
+    /// The present life.
+    pub epoch: Epoch,
+    steps: Vec<Step>,
+}
+
+/// From one life to the next.
+struct Step {
+    /// A clean restart undoes nothing.
+    crashed: bool,
+    /// The first id of another timeline that was not of the one before; 0 where nobody knows.
+    start_xid: Option<u64>,
+}
+
+impl Path {
+    /// Where a snapshot of the first life is in the present one, if that can be told.
+    pub fn follow(&self, snapshot: &Snapshot) -> Option<Snapshot> {
+        let mut place = snapshot.clone();
+        for step in &self.steps {
+            // Where a crash left off is not asked of the life that follows: there may have been others between the two,
+            // which nobody saw.
+            if step.crashed {
+                place = place.cut_at(place.durable);
+            }
+            match step.start_xid {
+                Some(0) => return None,
+                Some(xid) => place = place.cut_at(xid),
+                None => {}
+            }
+        }
+        Some(place)
+    }
+}
+
+/// The lives from an epoch to the present one. None when it is not one of this database.
+pub(super) async fn lives_since(
+    connection: &mut PgConnection,
+    epoch: Epoch,
+) -> Result<Option<Path>, Error> {
+    let doing = "look up the epochs of the feed";
+    // What a backend got from `rowcast_cursor()` names its life by a hash.
+    let first = if epoch.number == 0 {
+        sqlx::query_scalar!(
+            r#"SELECT epoch FROM rowcast_epochs
+                WHERE ('x' || left(md5(concat_ws(' ', system_id, timeline, boot, crash)), 8))::bit(32)::bigint = $1
+                ORDER BY epoch LIMIT 1"#,
+            i64::from(epoch.tag),
+        )
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(Error::database(doing))?
+    } else {
+        i64::try_from(epoch.number).ok()
+    };
+    let Some(first) = first else { return Ok(None) };
+    let lives = sqlx::query!(
+        r#"SELECT epoch, tag, system_id, timeline, crash, start_xid::text AS "start_xid!"
+             FROM rowcast_epochs WHERE epoch >= $1 ORDER BY epoch"#,
+        first,
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(Error::database(doing))?;
+    let [then, since @ ..] = &lives[..] else {
+        return Ok(None);
+    };
+    let known = then.epoch == first && (epoch.number == 0 || then.tag as u32 == epoch.tag);
+    if !known || since.iter().any(|life| life.system_id != then.system_id) {
+        return Ok(None);
+    }
+    let mut steps = Vec::with_capacity(since.len());
+    let mut before = then;
+    for life in since {
+        let start_xid = (life.timeline != before.timeline)
+            .then(|| life.start_xid.parse())
+            .transpose()
+            .map_err(|_| Error::Unusable("an epoch has no start".into()))?;
+        steps.push(Step {
+            crashed: life.crash != before.crash,
+            start_xid,
+        });
+        before = life;
+    }
+    let epoch = Epoch {
+        number: before.epoch.cast_unsigned(),
+        tag: before.tag as u32,
+    };
+    Ok(Some(Path { epoch, steps }))
 }
 
 #[cfg(test)]

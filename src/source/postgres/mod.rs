@@ -4,6 +4,7 @@
 mod connect;
 mod insert;
 mod life;
+mod rows;
 
 use std::str::FromStr as _;
 use std::sync::{MutexGuard, PoisonError};
@@ -12,19 +13,19 @@ use std::time::Duration;
 use async_stream::try_stream;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, unfold};
-use serde_json::value::RawValue;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::sync::Mutex;
 
-use super::{BadRow, DatabaseConfig, Migrate, Row, Source, Window};
-use crate::cursor::{Cursor, Epoch, Position, Snapshot};
+use super::{DatabaseConfig, Migrate, Row, Source, Window, only_on};
+use crate::cursor::{Cursor, Epoch, Position, Snapshot, Within};
 use crate::error::Error;
-use crate::event::{Channels, Event, EventId};
+use crate::event::ChannelPattern;
 
 use connect::{connect_options, prepare};
 pub use insert::PostgresInsert;
-use life::{Durable, Life, epoch_of, primary};
+use life::{Durable, Life, epoch_of, lives_since, primary};
+use rows::{Frozen, Wanted};
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
 const NOTIFY_CHANNEL: &str = "rowcast";
@@ -32,13 +33,16 @@ const NOTIFY_CHANNEL: &str = "rowcast";
 /// The longest wait between two attempts to listen. Polling goes on meanwhile, so there is no hurry.
 const LISTEN_RETRY_MAX: Duration = Duration::from_secs(30);
 
+/// Connections kept while nobody needs them: one that polls, and those of the few who catch up at the same time.
+const IDLE_CONNECTIONS_MAX: usize = 3;
+
 /// An `events` table in PostgreSQL.
 pub struct PostgresSource {
     options: PgConnectOptions,
     wake: bool,
-    /// The connection that polls. Whoever uses it takes it out, and puts it back only when it is in good order: an
-    /// error, a time-out or a dropped future closes it.
-    polling: Mutex<Option<Polling>>,
+    /// Idle connections. Whoever needs one takes it out, and puts it back only when it is in good order: an error, a
+    /// time-out or a dropped future closes it.
+    polling: Mutex<Vec<Polling>>,
     /// Outlives connections, so that one that was cut costs no knowledge. Never locked across an await.
     durable: std::sync::Mutex<Option<Durable>>,
 }
@@ -61,7 +65,7 @@ impl PostgresSource {
         let source = Self {
             options,
             wake: config.wake,
-            polling: Mutex::new(None),
+            polling: Mutex::default(),
             durable: std::sync::Mutex::default(),
         };
         source.check_shape().await?;
@@ -83,7 +87,7 @@ impl PostgresSource {
     }
 
     async fn polling(&self) -> Result<Polling, Error> {
-        if let Some(polling) = self.polling.lock().await.take() {
+        if let Some(polling) = self.polling.lock().await.pop() {
             return Ok(polling);
         }
         let mut connection = self
@@ -128,7 +132,49 @@ impl PostgresSource {
     }
 
     async fn keep(&self, polling: Polling) {
-        *self.polling.lock().await = Some(polling);
+        let mut idle = self.polling.lock().await;
+        if idle.len() < IDLE_CONNECTIONS_MAX {
+            idle.push(polling);
+        }
+    }
+
+    /// The rows of a window: all, or those that some patterns match.
+    fn read<'a>(
+        &'a self,
+        window: Window,
+        patterns: Option<&'a [ChannelPattern]>,
+    ) -> BoxStream<'a, Result<Row, Error>> {
+        let Some(frozen) = Frozen::new(&window) else {
+            return foreign_cursor();
+        };
+        let epochs = [window.after.epoch, window.upto.epoch];
+        Box::pin(try_stream! {
+            let mut polling = self.polling().await?;
+            if epochs != [polling.epoch; 2] {
+                self.keep(polling).await;
+                Err(Error::EpochChanged)?;
+                return;
+            }
+            let wanted = match patterns.map(Wanted::new) {
+                Some(Some(wanted)) if rows::is_large(&mut polling.connection, &frozen).await? => {
+                    Some(wanted)
+                }
+                _ => None,
+            };
+            {
+                let mut rows = match (&wanted, patterns) {
+                    (Some(wanted), _) => rows::some(&mut polling.connection, &frozen, wanted),
+                    (None, Some(patterns)) => {
+                        only_on(rows::all(&mut polling.connection, &frozen), patterns)
+                    }
+                    (None, None) => rows::all(&mut polling.connection, &frozen),
+                };
+                while let Some(row) = rows.try_next().await? {
+                    yield row;
+                }
+            }
+            self.keep(polling).await;
+        })
     }
 
     fn durable(&self) -> MutexGuard<'_, Option<Durable>> {
@@ -185,145 +231,49 @@ impl Source for PostgresSource {
     }
 
     fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>> {
-        let (Position::Snapshot(after), Position::Snapshot(upto)) =
-            (window.after.position, window.upto.position)
-        else {
-            return foreign_cursor();
-        };
-        let (after, upto) = (after.to_string(), upto.to_string());
-        let epochs = [window.after.epoch, window.upto.epoch];
-        let resume_after = window.resume_after.map_or(i64::MIN, |id| id.0);
-        Box::pin(try_stream! {
-            let mut polling = self.polling().await?;
-            if epochs != [polling.epoch; 2] {
-                self.keep(polling).await;
-                Err(Error::EpochChanged)?;
-                return;
-            }
-            {
-                // Visibility comes from the frozen snapshot, not from the statement, so the window may be read later
-                // and again. The two branches are disjoint: what was in flight at $1 is below its xmax. One branch
-                // with OR would scan the whole table. A plain join on e.xid = o.xid does so too where it is unknown,
-                // or known, that few transactions wrote many rows: OFFSET 0 makes it one look for every transaction
-                // that was in flight, and BETWEEN, which means the same as =, makes the index the way to look.
-                let mut rows = sqlx::query!(
-                    r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
-                       w AS (
-                         SELECT e.* FROM events e
-                          WHERE e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s)
-                            AND e.xid <  (SELECT pg_snapshot_xmax(cur)  FROM s)
-                            AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
-                            AND e.id > $3
-                         UNION ALL
-                         SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o
-                          CROSS JOIN LATERAL (
-                            SELECT e.* FROM events e
-                             WHERE e.xid BETWEEN o.xid AND o.xid
-                               AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
-                               AND e.id > $3
-                            OFFSET 0) e)
-                       SELECT id::bigint AS "id!", channel::text AS "channel?", type::text AS "kind?",
-                              entity_id::text AS entity_id, actor::text AS actor,
-                              payload::text AS "payload?", previous::text AS previous,
-                              trace_id::text AS trace_id, origin::text AS origin,
-                              to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "created_at?"
-                         FROM w ORDER BY id"#,
-                    after,
-                    upto,
-                    resume_after,
-                )
-                .fetch(&mut polling.connection);
-                while let Some(row) = rows.try_next().await.map_err(Error::database("read new rows"))? {
-                    let id = EventId(row.id);
-                    let bad = |reason: String| BadRow { id, reason };
-                    // The table has no NULL there, but a view may, and `created_at` is NULL too where it is infinite.
-                    yield (|| {
-                        let given = |column: &str, text: Option<String>| {
-                            text.ok_or_else(|| bad(format!("{column} has no value")))
-                        };
-                        let json = |column: &str, text| {
-                            RawValue::from_string(text).map_err(|error| bad(format!("{column} is not JSON: {error}")))
-                        };
-                        Ok(Event {
-                            id,
-                            channels: Channels::parse(&given("channel", row.channel)?)
-                                .map_err(|error| bad(error.to_string()))?,
-                            kind: given("type", row.kind)?,
-                            entity_id: row.entity_id,
-                            actor: row.actor,
-                            payload: json("payload", given("payload", row.payload)?)?,
-                            previous: row.previous.map(|text| json("previous", text)).transpose()?,
-                            trace_id: row.trace_id,
-                            origin: row.origin,
-                            created_at: given("created_at", row.created_at)?,
-                        })
-                    })();
-                }
-            }
-            self.keep(polling).await;
-        })
+        self.read(window, None)
+    }
+
+    fn rows_on<'a>(
+        &'a self,
+        window: Window,
+        patterns: &'a [ChannelPattern],
+    ) -> BoxStream<'a, Result<Row, Error>> {
+        self.read(window, Some(patterns))
     }
 
     fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
         Box::pin(async move {
-            let Position::Snapshot(snapshot) = &cursor.position else {
-                return Ok(None);
-            };
             let Position::Snapshot(present) = self.edge().await?.position else {
                 return Ok(None);
             };
             let mut polling = self.polling().await?;
-            let lives = sqlx::query!(
-                r#"SELECT epoch, tag, system_id, timeline, crash, start_xid::text AS "start_xid!"
-                     FROM rowcast_epochs WHERE epoch >= $1 ORDER BY epoch"#,
-                i64::try_from(cursor.epoch.number).unwrap_or(i64::MAX),
-            )
-            .fetch_all(&mut polling.connection)
-            .await
-            .map_err(Error::database("look up the epochs of the feed"))?;
+            let path = lives_since(&mut polling.connection, cursor.epoch).await?;
             self.keep(polling).await;
-            let [then, since @ ..] = &lives[..] else {
-                return Ok(None);
-            };
-            let known = Epoch {
-                number: then.epoch.cast_unsigned(),
-                tag: then.tag as u32,
-            } == cursor.epoch;
-            if !known || since.iter().any(|life| life.system_id != then.system_id) {
-                return Ok(None);
-            }
-            let mut epoch = cursor.epoch;
-            let mut before = then;
-            let mut snapshot = snapshot.clone();
-            for life in since {
-                // A clean restart undoes nothing. Where a crash left off is not asked of the life that follows: there
-                // may have been others between the two, which nobody saw.
-                if life.crash != before.crash {
-                    snapshot = snapshot.cut_at(snapshot.durable);
-                }
-                if life.timeline != before.timeline {
-                    let start_xid = life
-                        .start_xid
-                        .parse()
-                        .map_err(|_| Error::Unusable("an epoch has no start".into()))?;
-                    if start_xid == 0 {
-                        return Ok(None);
-                    }
-                    snapshot = snapshot.cut_at(start_xid);
-                }
-                before = life;
-                epoch = Epoch {
-                    number: life.epoch.cast_unsigned(),
-                    tag: life.tag as u32,
-                };
-            }
+            let Some(path) = path else { return Ok(None) };
             // Ahead of the present although nothing is known to have been lost: a place that cannot be trusted.
-            if snapshot.xmax > present.xmax {
-                return Ok(None);
-            }
-            Ok(Some(Cursor {
-                epoch,
-                position: Position::Snapshot(snapshot),
+            let place = |snapshot: &Snapshot| {
+                let place = path.follow(snapshot)?;
+                (place.xmax <= present.xmax).then_some(place)
+            };
+            let position = match &cursor.position {
+                Position::Id(_) => None,
+                Position::Snapshot(snapshot) => place(snapshot).map(Position::Snapshot),
+                // What is left of a window is between the places of its ends.
+                Position::Within(within) => {
+                    place(&within.after).map(|after| match place(&within.upto) {
+                        Some(upto) => Position::Within(Box::new(Within {
+                            after,
+                            upto,
+                            id: within.id,
+                        })),
+                        None => Position::Snapshot(after),
+                    })
+                }
+            };
+            Ok(position.map(|position| Cursor {
+                epoch: path.epoch,
+                position,
             }))
         })
     }

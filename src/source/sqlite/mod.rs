@@ -1,6 +1,8 @@
 //! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
 
 mod file;
+mod insert;
+mod rows;
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -10,20 +12,19 @@ use std::time::Duration;
 use async_stream::try_stream;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
-use serde_json::value::RawValue;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep};
 
-use super::{
-    BadRow, DatabaseConfig, DatabaseUrl, Insert, Migrate, Row, Source, Window, set_up_tables,
-};
+use super::{DatabaseConfig, DatabaseUrl, Migrate, Row, Source, Window, only_on, set_up_tables};
 use crate::cursor::{Cursor, Epoch, Position};
 use crate::error::Error;
-use crate::event::{Channels, Event, EventId, NewEvent};
+use crate::event::ChannelPattern;
 
 use file::{FileIdentity, parent, watch_log};
+pub use insert::SqliteInsert;
+use rows::Wanted;
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,8 +32,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts to switch a file to the write-ahead log while another process does: it takes that long.
 const SWITCH_RETRY: Duration = Duration::from_millis(10);
 
-/// Rows of one statement. A read transaction that stays open keeps the log from being reset, so it must end soon.
-const PAGE_ROWS: i64 = 1000;
+/// Readers kept while nobody needs them: the feed's, and those of the few who catch up at the same time.
+const IDLE_READERS_MAX: usize = 3;
 
 /// When to look once more after a write to the log: it is announced before its commit can be seen.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(4)];
@@ -44,8 +45,8 @@ const UNWATCHED_INTERVAL: Duration = Duration::from_millis(20);
 pub struct SqliteSource {
     options: SqliteConnectOptions,
     wake: bool,
-    /// Taken out while in use, and put back only when in good order.
-    reading: Mutex<Option<Reader>>,
+    /// Idle readers: taken out while in use, and put back only when in good order.
+    reading: Mutex<Vec<Reader>>,
     /// Outlives readers.
     known: Mutex<Option<Known>>,
 }
@@ -73,7 +74,7 @@ impl SqliteSource {
         let source = Self {
             options,
             wake: config.wake,
-            reading: Mutex::new(None),
+            reading: Mutex::default(),
             known: Mutex::new(None),
         };
         let edge = source.edge().await.map_err(explain_shape)?;
@@ -93,10 +94,10 @@ impl SqliteSource {
     async fn reader(&self) -> Result<Reader, Error> {
         // Asked before the file is opened: if it is replaced in between, this is found out next time.
         let file = FileIdentity::of(self.options.get_filename());
-        if let Some(reader) = self.reading.lock().await.take()
-            && reader.file == file
-        {
-            return Ok(reader);
+        while let Some(reader) = self.reading.lock().await.pop() {
+            if reader.file == file {
+                return Ok(reader);
+            }
         }
         if file.is_none()
             && let Some(known) = self.known.lock().await.as_mut()
@@ -128,16 +129,7 @@ impl SqliteSource {
             .as_ref()
             .is_some_and(|known| known.file != file && known.epoch == epoch)
         {
-            // One statement, so that of several servers that notice one begins it, and the others find it begun.
-            let number = epoch.number.cast_signed();
-            sqlx::query!(
-                "INSERT INTO rowcast_epochs (tag) SELECT abs(random()) % 4294967296
-                  WHERE ? = (SELECT max(epoch) FROM rowcast_epochs)",
-                number
-            )
-            .execute(&mut *connection)
-            .await
-            .map_err(Error::database("begin an epoch in the file"))?;
+            begin_epoch(connection, epoch).await?;
             epoch = epoch_of(connection).await?;
         }
         *known = Some(Known { file, epoch });
@@ -145,7 +137,62 @@ impl SqliteSource {
     }
 
     async fn keep(&self, reader: Reader) {
-        *self.reading.lock().await = Some(reader);
+        let mut idle = self.reading.lock().await;
+        if idle.len() < IDLE_READERS_MAX {
+            idle.push(reader);
+        }
+    }
+
+    /// The rows of a window: all, or at least those that some patterns match.
+    fn read<'a>(
+        &'a self,
+        window: Window,
+        patterns: Option<&'a [ChannelPattern]>,
+    ) -> BoxStream<'a, Result<Row, Error>> {
+        let (Position::Id(after), Position::Id(upto)) =
+            (window.after.position, window.upto.position)
+        else {
+            let error = Error::Unusable("the position is one of another kind of database".into());
+            return futures_util::stream::once(std::future::ready(Err(error))).boxed();
+        };
+        Box::pin(try_stream! {
+            let mut reader = self.reader().await?;
+            let epoch = epoch_of(&mut reader.connection).await?;
+            if [window.after.epoch, window.upto.epoch] != [epoch; 2] {
+                self.keep(reader).await;
+                Err(Error::EpochChanged)?;
+                return;
+            }
+            let mut last = window.resume_after.map_or(after, |id| id.0.max(after));
+            let wanted = patterns
+                .filter(|_| upto - last > rows::LOOK_THROUGH_ROWS)
+                .and_then(Wanted::new);
+            if let Some(wanted) = wanted {
+                loop {
+                    let found = rows::find(&mut reader.connection, last, upto, &wanted).await?;
+                    let Some(&end) = found.last() else { break };
+                    for ids in found.chunks(rows::PAGE_ROWS as usize) {
+                        for row in rows::these(&mut reader.connection, ids).await? {
+                            yield row;
+                        }
+                    }
+                    last = end;
+                }
+            } else {
+                loop {
+                    let page = rows::page(&mut reader.connection, last, upto).await?;
+                    let full = page.len() as i64 == rows::PAGE_ROWS;
+                    for (id, row) in page {
+                        last = id;
+                        yield row;
+                    }
+                    if !full {
+                        break;
+                    }
+                }
+            }
+            self.keep(reader).await;
+        })
     }
 }
 
@@ -175,81 +222,29 @@ impl Source for SqliteSource {
     }
 
     fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>> {
-        let (Position::Id(after), Position::Id(upto)) =
-            (window.after.position, window.upto.position)
-        else {
-            let error = Error::Unusable("the position is one of another kind of database".into());
-            return futures_util::stream::once(std::future::ready(Err(error))).boxed();
-        };
-        Box::pin(try_stream! {
-            let mut reader = self.reader().await?;
-            let epoch = epoch_of(&mut reader.connection).await?;
-            if [window.after.epoch, window.upto.epoch] != [epoch; 2] {
-                self.keep(reader).await;
-                Err(Error::EpochChanged)?;
-                return;
-            }
-            let mut last = window.resume_after.map_or(after, |id| id.0.max(after));
-            loop {
-                // As bytes: text that is not UTF-8 must spoil its own row only.
-                let page = sqlx::query!(
-                    r#"SELECT id AS "id!: i64",
-                              CAST(channel AS BLOB) AS "channel?: Vec<u8>", CAST(type AS BLOB) AS "kind?: Vec<u8>",
-                              CAST(entity_id AS BLOB) AS "entity_id?: Vec<u8>", CAST(actor AS BLOB) AS "actor?: Vec<u8>",
-                              CAST(payload AS BLOB) AS "payload?: Vec<u8>", CAST(previous AS BLOB) AS "previous?: Vec<u8>",
-                              CAST(trace_id AS BLOB) AS "trace_id?: Vec<u8>", CAST(origin AS BLOB) AS "origin?: Vec<u8>",
-                              strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at?: String"
-                         FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"#,
-                    last,
-                    upto,
-                    PAGE_ROWS,
-                )
-                .fetch_all(&mut reader.connection)
-                .await
-                .map_err(Error::database("read new rows"))?;
-                let full = page.len() as i64 == PAGE_ROWS;
-                for row in page {
-                    last = row.id;
-                    let id = EventId(row.id);
-                    let bad = |reason: String| BadRow { id, reason };
-                    yield (|| {
-                        // The table has no NULL there, but a view may.
-                        let given = |column: &str, bytes: Option<Vec<u8>>| {
-                            bytes.ok_or_else(|| bad(format!("{column} has no value")))
-                        };
-                        let text = |column: &str, bytes| {
-                            String::from_utf8(bytes).map_err(|_| bad(format!("{column} is not UTF-8")))
-                        };
-                        let json = |column: &str, bytes| {
-                            RawValue::from_string(text(column, bytes)?)
-                                .map_err(|error| bad(format!("{column} is not JSON: {error}")))
-                        };
-                        Ok(Event {
-                            id,
-                            channels: Channels::parse(&text("channel", given("channel", row.channel)?)?)
-                                .map_err(|error| bad(error.to_string()))?,
-                            kind: text("type", given("type", row.kind)?)?,
-                            entity_id: row.entity_id.map(|bytes| text("entity_id", bytes)).transpose()?,
-                            actor: row.actor.map(|bytes| text("actor", bytes)).transpose()?,
-                            payload: json("payload", given("payload", row.payload)?)?,
-                            previous: row.previous.map(|bytes| json("previous", bytes)).transpose()?,
-                            trace_id: row.trace_id.map(|bytes| text("trace_id", bytes)).transpose()?,
-                            origin: row.origin.map(|bytes| text("origin", bytes)).transpose()?,
-                            created_at: row.created_at.ok_or_else(|| bad("created_at is not a time".into()))?,
-                        })
-                    })();
-                }
-                if !full {
-                    break;
-                }
-            }
-            self.keep(reader).await;
-        })
+        self.read(window, None)
     }
 
-    fn rebase<'a>(&'a self, _cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
-        // An epoch ends when the file is replaced, and no place of the old file has one in the new.
-        Box::pin(std::future::ready(Ok(None)))
+    fn rows_on<'a>(
+        &'a self,
+        window: Window,
+        patterns: &'a [ChannelPattern],
+    ) -> BoxStream<'a, Result<Row, Error>> {
+        only_on(self.read(window, Some(patterns)), patterns)
+    }
+
+    fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
+        Box::pin(async move {
+            let present = self.edge().await?;
+            // No place of another file has one in this. Where ids of this file went backwards, a backup was restored into
+            // it; they will be given out again, and must not pass for those that clients know.
+            if present.epoch == cursor.epoch && present.is_of_other_history_than(cursor) {
+                let mut reader = self.reader().await?;
+                begin_epoch(&mut reader.connection, present.epoch).await?;
+                self.keep(reader).await;
+            }
+            Ok(None)
+        })
     }
 
     fn wakes(&self) -> BoxStream<'static, ()> {
@@ -284,6 +279,21 @@ impl Source for SqliteSource {
     }
 }
 
+/// Begins the epoch after this one.
+async fn begin_epoch(connection: &mut SqliteConnection, last: Epoch) -> Result<(), Error> {
+    // One statement, so that of several servers that notice one begins it, and the others find it begun.
+    let number = last.number.cast_signed();
+    sqlx::query!(
+        "INSERT INTO rowcast_epochs (tag) SELECT abs(random()) % 4294967296
+          WHERE ? = (SELECT max(epoch) FROM rowcast_epochs)",
+        number
+    )
+    .execute(connection)
+    .await
+    .map_err(Error::database("begin an epoch in the file"))?;
+    Ok(())
+}
+
 async fn epoch_of(connection: &mut SqliteConnection) -> Result<Epoch, Error> {
     let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
         .fetch_one(connection)
@@ -293,58 +303,6 @@ async fn epoch_of(connection: &mut SqliteConnection) -> Result<Epoch, Error> {
         number: row.epoch.cast_unsigned(),
         tag: row.tag as u32,
     })
-}
-
-/// Writes events into a SQLite file.
-pub struct SqliteInsert {
-    options: SqliteConnectOptions,
-    connection: Mutex<SqliteConnection>,
-}
-
-impl SqliteInsert {
-    /// Opens the file as [`SqliteSource::open`] does.
-    ///
-    /// # Errors
-    /// As [`SqliteSource::open`].
-    pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
-        let options = connect_options(config, migrate)?;
-        let connection = prepare(&options, migrate).await?;
-        Ok(Self {
-            options,
-            connection: Mutex::new(connection),
-        })
-    }
-}
-
-impl Insert for SqliteInsert {
-    fn insert<'a>(&'a self, events: &'a [NewEvent]) -> BoxFuture<'a, Result<Vec<EventId>, Error>> {
-        Box::pin(async move {
-            let doing = "insert events";
-            let mut connection = self.connection.lock().await;
-            // IMMEDIATE: takes its turn at once, where a transaction that turned into a writer could only fail.
-            let mut transaction = connection
-                .begin_with("BEGIN IMMEDIATE")
-                .await
-                .map_err(Error::database(doing))?;
-            let mut ids = Vec::with_capacity(events.len());
-            for event in events {
-                let (channel, kind, payload) =
-                    (event.channels.as_str(), &event.kind, event.payload.get());
-                let inserted = sqlx::query!(
-                    "INSERT INTO events (channel, type, payload) VALUES (?, ?, ?)",
-                    channel,
-                    kind,
-                    payload
-                )
-                .execute(&mut *transaction)
-                .await
-                .map_err(|error| explain(&self.options, doing, error))?;
-                ids.push(EventId(inserted.last_insert_rowid()));
-            }
-            transaction.commit().await.map_err(Error::database(doing))?;
-            Ok(ids)
-        })
-    }
 }
 
 fn connect_options(

@@ -1,0 +1,150 @@
+//! Reading on from the table, for whoever is behind what is handed out: a few at a time, each for as long as it takes what
+//! is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Shared;
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::event::{ChannelPattern, Event};
+use crate::source::Window;
+
+/// Most events of a page, and most bytes of payload, give or take an event.
+const PAGE_EVENTS_MAX: usize = 500;
+const PAGE_BYTES_MAX: usize = 256 * 1024;
+
+/// Pages read ahead of whoever takes them.
+const PAGES_AHEAD: usize = 2;
+
+/// How long a page may lie there before its reader loses its turn: it may never come back for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a turn may last: others wait for theirs, and a statement that runs on keeps the database from cleaning up.
+const TURN_MAX: Duration = Duration::from_secs(10);
+
+/// The table, for those who catch up. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Table {
+    shared: Arc<Shared>,
+}
+
+/// A window that is being read.
+pub(crate) struct Reading {
+    pages: mpsc::Receiver<Vec<Arc<Event>>>,
+    task: JoinHandle<Ended>,
+}
+
+/// How the reading of a window ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// All of it was read.
+    Complete,
+    /// The rows were left lying, or it took too long, and others wait for their turn.
+    TurnLost,
+    /// The database did not answer, or is in another life.
+    Failed(Error),
+}
+
+impl Table {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A position of any life of the database, as a position of the present one; none where it has no place there.
+    pub async fn place_of(&self, cursor: &Cursor) -> Result<Option<Cursor>, Error> {
+        let source = &self.shared.source;
+        let present = source.edge().await?;
+        if !present.is_of_other_history_than(cursor) {
+            return Ok(Some(cursor.clone()));
+        }
+        source.rebase(cursor).await
+    }
+
+    /// The position just after everything committed so far.
+    pub async fn edge(&self) -> Result<Cursor, Error> {
+        self.shared.source.edge().await
+    }
+
+    /// Whether nothing after this position has been pruned. Asked after rows were read, it answers for them too.
+    pub async fn retains(&self, cursor: &Cursor) -> Result<bool, Error> {
+        let watermark = self.shared.source.watermark().await?;
+        Ok(watermark.is_none_or(|watermark| cursor.reaches(&watermark)))
+    }
+
+    /// Begins to read a window: all of it, or what some patterns match.
+    pub fn read(&self, window: Window, patterns: Option<Arc<[ChannelPattern]>>) -> Reading {
+        let (pages_tx, pages) = mpsc::channel(PAGES_AHEAD);
+        // In a task of its own, so that the turn can end though the reader stands still.
+        let task = tokio::spawn(read(Arc::clone(&self.shared), window, patterns, pages_tx));
+        Reading { pages, task }
+    }
+}
+
+impl Reading {
+    /// The next events, in order; none when the reading has ended.
+    pub async fn next(&mut self) -> Option<Vec<Arc<Event>>> {
+        self.pages.recv().await
+    }
+
+    /// How it has ended.
+    pub async fn ended(self) -> Ended {
+        match self.task.await {
+            Ok(ended) => ended,
+            // A panic of the source.
+            Err(_) => Ended::TurnLost,
+        }
+    }
+}
+
+async fn read(
+    shared: Arc<Shared>,
+    window: Window,
+    patterns: Option<Arc<[ChannelPattern]>>,
+    pages_tx: mpsc::Sender<Vec<Arc<Event>>>,
+) -> Ended {
+    let Ok(_turn) = shared.catch_up.acquire().await else {
+        return Ended::TurnLost;
+    };
+    shared.counters.table_reads.add(1);
+    let began = Instant::now();
+    let mut rows = match &patterns {
+        Some(patterns) => shared.source.rows_on(window, patterns),
+        None => shared.source.rows(window),
+    };
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next().await {
+        match row {
+            Ok(Err(_counted_by_the_tail)) => {}
+            Ok(Ok(event)) => {
+                bytes += event.payload.get().len();
+                page.push(Arc::new(event));
+                if page.len() < PAGE_EVENTS_MAX && bytes < PAGE_BYTES_MAX {
+                    continue;
+                }
+                bytes = 0;
+                let full = std::mem::take(&mut page);
+                if pages_tx.send_timeout(full, PATIENCE).await.is_err()
+                    || began.elapsed() > TURN_MAX
+                {
+                    return Ended::TurnLost;
+                }
+            }
+            Err(error) => {
+                // What was read before it is as good.
+                let _ = pages_tx.send_timeout(page, PATIENCE).await;
+                return Ended::Failed(error);
+            }
+        }
+    }
+    if !page.is_empty() && pages_tx.send_timeout(page, PATIENCE).await.is_err() {
+        return Ended::TurnLost;
+    }
+    Ended::Complete
+}

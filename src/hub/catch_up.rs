@@ -1,0 +1,247 @@
+//! A client that is behind: it was away, it asks for history, or it reads slowly. Its task reads on from where the client
+//! is, no faster than the client does, and hands it back to its shard at the present.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Duration, sleep};
+
+use super::history::BatchNumber;
+use super::reader::{Reader, Step};
+use super::{Connection, Frames, Request, Written};
+use crate::event::ChannelPattern;
+use crate::protocol::{RequestId, ResetReason, ServerFrame, Shape, Since};
+use crate::stats::Counters;
+
+/// Wait after the database did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Subscribes and unsubscribes that may wait for a client that is catching up.
+const CHANGES_MAX: usize = 64;
+
+/// What a client asks for while it catches up. Shared by its shard and its task.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    changes: Mutex<Vec<Change>>,
+    over: AtomicBool,
+    changed: Notify,
+}
+
+pub(crate) enum Change {
+    Subscribe {
+        id: Option<RequestId>,
+        channels: Vec<ChannelPattern>,
+        since: Since,
+    },
+    Unsubscribe {
+        channels: Vec<ChannelPattern>,
+    },
+}
+
+impl Wishes {
+    /// Gives whether there was room for it.
+    pub fn add(&self, change: Change) -> bool {
+        let mut changes = self.lock();
+        if changes.len() >= CHANGES_MAX {
+            return false;
+        }
+        changes.push(change);
+        drop(changes);
+        self.changed.notify_one();
+        true
+    }
+
+    /// The client has left.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn take(&self) -> Vec<Change> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Change>> {
+        // Every change under this lock is whole.
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client asks its shard to go on with it, from a batch on.
+pub(crate) struct Join {
+    pub connection: u64,
+    pub wishes: Arc<Wishes>,
+    pub next: BatchNumber,
+    /// What it is sent then: that it has caught up.
+    pub caught_up: Bytes,
+    pub answer: oneshot::Sender<Joined>,
+}
+
+pub(crate) enum Joined {
+    /// The shard has it.
+    Live,
+    /// The shard has handed out that batch, or the client has asked for something else.
+    NotYet,
+    /// The client has left.
+    Gone,
+}
+
+/// The task of a client that is behind.
+pub(super) struct CatchUp {
+    pub connection: u64,
+    pub outlet: Arc<dyn Connection>,
+    pub shape: Shape,
+    pub shard: mpsc::WeakSender<Request>,
+    pub wishes: Arc<Wishes>,
+    pub reader: Reader,
+    pub counters: Arc<Counters>,
+    /// Who waits to be told that it has caught up.
+    pub asked: Vec<Option<RequestId>>,
+}
+
+impl CatchUp {
+    pub async fn run(mut self) {
+        self.counters.catch_ups.add(1);
+        self.counters.catching_up.add(1);
+        let wishes = Arc::clone(&self.wishes);
+        let counters = Arc::clone(&self.counters);
+        tokio::select! {
+            () = self.catch_up() => {}
+            () = async { while !wishes.is_over() { wishes.changed.notified().await } } => {}
+        }
+        counters.catching_up.subtract(1);
+    }
+
+    async fn catch_up(&mut self) {
+        // Half of what may wait: enough to keep the socket busy, and the answers to the client's requests have room.
+        let half = self.outlet.queue_bytes_max() / 2;
+        loop {
+            if !self.outlet.room(half).await {
+                return;
+            }
+            for change in self.wishes.take() {
+                self.change(change).await;
+            }
+            match self.reader.next().await {
+                Step::Events(batch, wanted) => {
+                    let shaped = batch.shaped(self.shape);
+                    self.counters.deliveries.add(wanted.len() as u64);
+                    let mut frames = Vec::new();
+                    shaped.copy(wanted.into_iter(), &mut frames);
+                    drop(batch);
+                    if !self.write(frames.into()).await {
+                        return;
+                    }
+                }
+                Step::End(next) => match self.join(next).await {
+                    Some(Joined::NotYet) => {}
+                    Some(Joined::Live | Joined::Gone) | None => return,
+                },
+                Step::Reset(reason) => {
+                    if !self.tell_reset(reason).await {
+                        return;
+                    }
+                }
+                Step::Waited => {}
+            }
+        }
+    }
+
+    async fn change(&mut self, change: Change) {
+        match change {
+            Change::Unsubscribe { channels } => {
+                for channel in &channels {
+                    self.reader.interests().remove(channel);
+                }
+            }
+            Change::Subscribe {
+                id,
+                channels,
+                since,
+            } => {
+                let reset = loop {
+                    match self.reader.add(&channels, &since).await {
+                        Ok(reset) => break reset,
+                        Err(error) => {
+                            tracing::debug!(%error, "a client's place could not be looked up; trying again");
+                            sleep(RETRY).await;
+                        }
+                    }
+                };
+                match reset {
+                    Some(reason) => {
+                        self.tell_reset(reason).await;
+                    }
+                    None if since != Since::Now => self.asked.push(id),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Asks the shard to go on with the client. None when the hub has ended.
+    async fn join(&mut self, next: BatchNumber) -> Option<Joined> {
+        if !self.reader.has_reached_all() {
+            // The client knows more than this server does, which will look at the table soon.
+            self.reader.grown().await;
+            return Some(Joined::NotYet);
+        }
+        let cursor = self.reader.cursor().to_string();
+        let frames = self.asked.iter().map(|id| {
+            ServerFrame::CaughtUp {
+                id: id.as_ref(),
+                cursor: &cursor,
+            }
+            .encode(self.shape)
+        });
+        let (answer, answered) = oneshot::channel();
+        let join = Join {
+            connection: self.connection,
+            wishes: Arc::clone(&self.wishes),
+            next,
+            caught_up: frames.collect::<Vec<_>>().concat().into(),
+            answer,
+        };
+        self.shard
+            .upgrade()?
+            .send(Request::Join(Box::new(join)))
+            .await
+            .ok()?;
+        answered.await.ok()
+    }
+
+    async fn tell_reset(&mut self, reason: ResetReason) -> bool {
+        self.asked.clear();
+        let cursor = self.reader.cursor().to_string();
+        let frame = ServerFrame::Reset {
+            reason,
+            cursor: &cursor,
+        };
+        self.write(frame.encode(self.shape)).await
+    }
+
+    /// Gives frames to the client, however long it takes it. Gives whether it is still there.
+    async fn write(&self, frames: Bytes) -> bool {
+        loop {
+            match self.outlet.write(Frames::Shared(&frames)) {
+                Written::Sent | Written::Queued => return true,
+                Written::Gone => return false,
+                Written::Full => {
+                    if !self.outlet.room(frames.len()).await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+}

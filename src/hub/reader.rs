@@ -1,0 +1,409 @@
+//! `Reader`: what a client missed, from any position on: from memory where it is there, else from the table.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::history::{BatchNumber, Found, History};
+use crate::broadcaster::{Ended, Reading, Table};
+use crate::cursor::Cursor;
+use crate::error::Error;
+use crate::event::{ChannelPattern, for_each_pattern};
+use crate::protocol::{Encoded, EncodedEvent, ResetReason, Since, encode_batch};
+use crate::source::Window;
+use crate::stats::Counters;
+use crate::tail::Batch;
+
+/// Wait after the database did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How long a position may be ahead of the feed. Another server may look at the table first.
+const AHEAD: Duration = Duration::from_millis(200);
+
+/// Batches looked through in one go.
+const BATCHES_PER_TURN: u32 = 16;
+
+/// Where what was missed is read from. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    pub history: Arc<History>,
+    pub table: Table,
+    pub counters: Arc<Counters>,
+}
+
+/// Reads on from a position, what some patterns match.
+pub(crate) struct Reader {
+    sources: Sources,
+    /// The position after everything that was read.
+    cursor: Cursor,
+    /// The batch to go on with, while it goes on in memory.
+    next: Option<BatchNumber>,
+    /// What is known beyond `cursor`: memory goes on from a position before that one.
+    known: Option<Cursor>,
+    interests: Interests,
+    /// Whatever there is was asked for, so that nothing can be missing from it.
+    from_earliest: bool,
+    /// The window of the table that is being read.
+    reading: Option<(Window, Reading)>,
+}
+
+/// What was found.
+pub(crate) enum Step {
+    /// These events of a batch, at least one.
+    Events(Arc<Encoded>, Vec<u32>),
+    /// There is nothing yet: this batch has not been handed out.
+    End(BatchNumber),
+    /// What was missed cannot be told. It goes on from the present.
+    Reset(ResetReason),
+    /// It was waited for a while.
+    Waited,
+}
+
+impl Reader {
+    /// From a position on.
+    pub fn new(sources: Sources, cursor: Cursor, next: Option<BatchNumber>) -> Self {
+        Self {
+            sources,
+            cursor,
+            next,
+            known: None,
+            interests: Interests::default(),
+            from_earliest: false,
+            reading: None,
+        }
+    }
+
+    /// The position after everything that was read.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// What it reads; with it, a position from which on each is wanted, where that is not reached yet.
+    pub fn interests(&mut self) -> &mut Interests {
+        &mut self.interests
+    }
+
+    /// Waits until the feed has gone on.
+    pub async fn grown(&self) {
+        let _ = timeout(AHEAD, self.sources.history.watch().changed()).await;
+    }
+
+    /// Whether all that is wanted is wanted from here on.
+    pub fn has_reached_all(&mut self) -> bool {
+        self.interests.forget_reached(&self.cursor);
+        self.known.is_none() && self.interests.0.values().all(Option::is_none)
+    }
+
+    /// Adds patterns, from a position on. Where that lies behind, it goes back to it; what is read already stays known.
+    ///
+    /// # Errors
+    /// When the database has to be asked and does not answer.
+    pub async fn add(
+        &mut self,
+        patterns: &[ChannelPattern],
+        since: &Since,
+    ) -> Result<Option<ResetReason>, Error> {
+        let wanted = match since {
+            Since::Now => Some(self.sources.history.end().0),
+            Since::Earliest => Some(self.sources.history.end().0.beginning()),
+            Since::Cursor(cursor) => self.place_of(cursor).await?,
+        };
+        let gone = match &wanted {
+            None => Some(ResetReason::Epoch),
+            Some(wanted) if matches!(since, Since::Cursor(_)) && !self.retains(wanted).await? => {
+                Some(ResetReason::Retention)
+            }
+            Some(_) => None,
+        };
+        // What is being read is read without them.
+        self.reading = None;
+        let (Some(wanted), None) = (wanted, gone) else {
+            let present = self.sources.history.end().0;
+            self.interests.add(patterns, Some(present));
+            self.sources.counters.client_resets.add(1);
+            return Ok(gone);
+        };
+        self.from_earliest |= *since == Since::Earliest;
+        if self.interests.0.is_empty() {
+            self.go_to(wanted);
+            self.interests.add(patterns, None);
+            return Ok(None);
+        }
+        if self.cursor.epoch != wanted.epoch {
+            match self.place_of(&self.cursor).await? {
+                Some(place) => self.go_to(place),
+                None => return Ok(Some(self.reset(ResetReason::Epoch))),
+            }
+        }
+        if wanted.reaches(&self.cursor) {
+            self.interests.add(patterns, Some(wanted));
+            return Ok(None);
+        }
+        let Some(back) = self.cursor.common(&wanted) else {
+            return Ok(Some(self.reset(ResetReason::Epoch)));
+        };
+        let back = if self.cursor.reaches(&wanted) {
+            wanted.clone()
+        } else {
+            back
+        };
+        self.interests.want_from(&self.cursor);
+        self.interests
+            .add(patterns, (back != wanted).then_some(wanted));
+        self.go_to(back);
+        Ok(None)
+    }
+
+    /// The next events.
+    pub async fn next(&mut self) -> Step {
+        let mut looked_through = 0;
+        loop {
+            if let Some((window, reading)) = &mut self.reading {
+                match reading.next().await {
+                    Some(events) => {
+                        let Some(last) = events.last() else { continue };
+                        let upto = window.after_row(last.id);
+                        let batch = encode_batch(&Batch {
+                            events,
+                            after: None,
+                            upto,
+                            reset: false,
+                        });
+                        if let Some(step) = self.pass(Arc::new(batch)) {
+                            return step;
+                        }
+                    }
+                    None => {
+                        if let Some(step) = self.ended().await {
+                            return step;
+                        }
+                    }
+                }
+            } else if let Some(next) = self.next {
+                match self.sources.history.get(next) {
+                    Some(batch) => {
+                        self.next = Some(next + 1);
+                        self.sources.counters.recent_reads.add(1);
+                        if let Some(step) = self.pass(batch) {
+                            return step;
+                        }
+                    }
+                    None if next >= self.sources.history.end().2 => return Step::End(next),
+                    // Pushed out by newer ones.
+                    None => self.next = None,
+                }
+            } else if let Some(step) = self.find().await {
+                return step;
+            }
+            looked_through += 1;
+            if looked_through % BATCHES_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Goes on from the present.
+    pub fn reset(&mut self, reason: ResetReason) -> ResetReason {
+        self.sources.counters.client_resets.add(1);
+        let (end, _, next) = self.sources.history.end();
+        self.go_to(end);
+        self.next = Some(next);
+        for from in self.interests.0.values_mut() {
+            *from = None;
+        }
+        reason
+    }
+
+    fn go_to(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        self.next = None;
+        self.known = None;
+        self.reading = None;
+    }
+
+    /// Moves on behind a batch; gives what is wanted of it.
+    fn pass(&mut self, batch: Arc<Encoded>) -> Option<Step> {
+        let wanted = self.interests.wanted(&batch, self.known.as_ref());
+        match &self.known {
+            // What it knows besides has no name: it stays where it is until the feed is as far.
+            Some(known) if !batch.upto.reaches(known) => {}
+            _ => {
+                self.cursor = batch.upto.clone();
+                self.known = None;
+            }
+        }
+        (!wanted.is_empty()).then(|| Step::Events(batch, wanted))
+    }
+
+    /// Finds where it goes on.
+    async fn find(&mut self) -> Option<Step> {
+        let Sources { history, table, .. } = &self.sources;
+        match history.find(&self.cursor) {
+            Found::Here { next, exact } => {
+                self.next = Some(next);
+                if !exact {
+                    self.known = Some(self.cursor.clone());
+                }
+                None
+            }
+            Found::Later => {
+                let mut next = history.watch();
+                // Another server may have looked at the table first; this one does soon.
+                if timeout(AHEAD, next.changed()).await.is_ok() {
+                    return Some(Step::Waited);
+                }
+                match table.edge().await {
+                    Ok(present) if present.reaches(&self.cursor) => Some(Step::Waited),
+                    // Nobody can have been there yet.
+                    Ok(_) => Some(Step::Reset(self.reset(ResetReason::Epoch))),
+                    Err(error) => Some(retry(&error).await),
+                }
+            }
+            Found::OtherEpoch => match self.place_of(&self.cursor).await {
+                Ok(Some(place)) => {
+                    self.go_to(place);
+                    None
+                }
+                Ok(None) => Some(Step::Reset(self.reset(ResetReason::Epoch))),
+                Err(error) => Some(retry(&error).await),
+            },
+            Found::Earlier => match table.retains(&self.cursor).await {
+                Ok(false) if !self.from_earliest => {
+                    Some(Step::Reset(self.reset(ResetReason::Retention)))
+                }
+                Ok(_) => {
+                    if !history.extend(table, &self.cursor).await {
+                        let window = Window::on_the_way(&self.cursor, &history.start().end());
+                        let reading = table.read(window.clone(), Some(self.interests.patterns()));
+                        self.reading = Some((window, reading));
+                    }
+                    None
+                }
+                Err(error) => Some(retry(&error).await),
+            },
+        }
+    }
+
+    /// Notes how the reading of a window has ended.
+    async fn ended(&mut self) -> Option<Step> {
+        let (window, reading) = self.reading.take()?;
+        let ended = reading.ended().await;
+        // Rows pruned while they were to be read.
+        match self.sources.table.retains(&window.after).await {
+            Ok(retained) if retained || self.from_earliest => {}
+            Ok(_) => return Some(Step::Reset(self.reset(ResetReason::Retention))),
+            Err(error) => return Some(retry(&error).await),
+        }
+        match ended {
+            Ended::Complete => {
+                // A client of another server may know more than this window has.
+                let known = std::mem::replace(&mut self.cursor, window.upto);
+                if !self.cursor.reaches(&known) {
+                    self.known = Some(known);
+                }
+                None
+            }
+            Ended::TurnLost => None,
+            // The place is looked for anew.
+            Ended::Failed(Error::EpochChanged) => {
+                sleep(AHEAD).await;
+                Some(Step::Waited)
+            }
+            Ended::Failed(error) => Some(retry(&error).await),
+        }
+    }
+
+    /// Whether nothing after a position has been pruned. What is in memory needs no answer of the database.
+    async fn retains(&self, cursor: &Cursor) -> Result<bool, Error> {
+        if let Found::Here { .. } | Found::Later = self.sources.history.find(cursor) {
+            return Ok(true);
+        }
+        self.sources.table.retains(cursor).await
+    }
+
+    /// Its place in the epoch of the feed; waits until the feed is in the database's.
+    async fn place_of(&self, cursor: &Cursor) -> Result<Option<Cursor>, Error> {
+        let Sources { history, table, .. } = &self.sources;
+        loop {
+            if history.end().0.epoch == cursor.epoch {
+                return Ok(Some(cursor.clone()));
+            }
+            let Some(place) = table.place_of(cursor).await? else {
+                return Ok(None);
+            };
+            if place.epoch == history.end().0.epoch {
+                return Ok(Some(place));
+            }
+            let _ = timeout(AHEAD, history.watch().changed()).await;
+        }
+    }
+}
+
+async fn retry(error: &Error) -> Step {
+    tracing::debug!(%error, "a client's place could not be read on from; trying again");
+    sleep(RETRY).await;
+    Step::Waited
+}
+
+/// The patterns somebody wants, each with the position it is wanted from, where that is still to come.
+#[derive(Default)]
+pub(crate) struct Interests(HashMap<ChannelPattern, Option<Cursor>>);
+
+impl Interests {
+    /// Adds patterns; those that are there stay as they are.
+    pub fn add(&mut self, patterns: &[ChannelPattern], from: Option<Cursor>) {
+        for pattern in patterns {
+            if let Entry::Vacant(entry) = self.0.entry(pattern.clone()) {
+                entry.insert(from.clone());
+            }
+        }
+    }
+
+    pub fn remove(&mut self, pattern: &ChannelPattern) {
+        self.0.remove(pattern);
+    }
+
+    fn patterns(&self) -> Arc<[ChannelPattern]> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn want_from(&mut self, cursor: &Cursor) {
+        for from in self.0.values_mut() {
+            from.get_or_insert_with(|| cursor.clone());
+        }
+    }
+
+    fn forget_reached(&mut self, cursor: &Cursor) {
+        for from in self.0.values_mut() {
+            from.take_if(|from| cursor.reaches(from));
+        }
+    }
+
+    /// Which events of a batch are wanted: O(channels of its events), however many patterns there are.
+    fn wanted(&self, batch: &Encoded, known: Option<&Cursor>) -> Vec<u32> {
+        let mut scratch = String::new();
+        let wants = |event: &EncodedEvent| {
+            let mut wants = false;
+            for channel in event.channels.iter() {
+                for_each_pattern(channel, &mut scratch, |pattern| {
+                    wants = wants
+                        || self.0.get(pattern).is_some_and(|from| {
+                            from.as_ref()
+                                .is_none_or(|from| !batch.is_covered(event, from))
+                        });
+                });
+            }
+            wants && known.is_none_or(|known| !batch.is_covered(event, known))
+        };
+        let mut wants = wants;
+        batch
+            .events
+            .iter()
+            .enumerate()
+            .filter_map(|(n, event)| wants(event).then_some(n as u32))
+            .collect()
+    }
+}

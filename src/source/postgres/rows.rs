@@ -1,0 +1,248 @@
+//! Reads windows: all their rows, or those of some channels.
+
+use futures_util::stream::{BoxStream, StreamExt as _};
+use serde_json::value::RawValue;
+use sqlx::postgres::PgConnection;
+
+use crate::cursor::{Position, Snapshot};
+use crate::error::Error;
+use crate::event::{ChannelPattern, Channels, Event, EventId};
+use crate::source::{BadRow, Row, Window};
+
+/// Rows of a window that are rather all read, and looked through here, than found by channel: it takes about 5 ms.
+const LOOK_THROUGH_ROWS: i64 = 5000;
+
+/// A row as the database has it, with every value that a view could leave out optional.
+struct TableRow {
+    id: i64,
+    xid: Option<i64>,
+    channel: Option<String>,
+    kind: Option<String>,
+    entity_id: Option<String>,
+    actor: Option<String>,
+    payload: Option<String>,
+    previous: Option<String>,
+    trace_id: Option<String>,
+    origin: Option<String>,
+    created_at: Option<String>,
+}
+
+/// A window as the statements take it.
+pub(super) struct Frozen {
+    after: String,
+    upto: String,
+    resume_after: i64,
+}
+
+impl Frozen {
+    /// None where it is not of this kind of database.
+    pub fn new(window: &Window) -> Option<Self> {
+        let text = |position: &Position| match position {
+            Position::Snapshot(snapshot) => Some(Snapshot::to_string(snapshot)),
+            Position::Id(_) | Position::Within(_) => None,
+        };
+        Some(Self {
+            after: text(&window.after.position)?,
+            upto: text(&window.upto.position)?,
+            resume_after: window.resume_after.map_or(i64::MIN, |id| id.0),
+        })
+    }
+}
+
+/// All rows of a window.
+pub(super) fn all<'a>(
+    connection: &'a mut PgConnection,
+    window: &'a Frozen,
+) -> BoxStream<'a, Result<Row, Error>> {
+    // Visibility comes from the frozen snapshot, not from the statement, so the window may be read later and again. The
+    // two branches are disjoint: what was in flight at $1 is below its xmax. One branch with OR would scan the whole
+    // table. A plain join on e.xid = o.xid does so too where it is unknown, or known, that few transactions wrote many
+    // rows: OFFSET 0 makes it one look for every transaction that was in flight, and BETWEEN, which means the same as =,
+    // makes the index the way to look.
+    sqlx::query_as!(
+        TableRow,
+        r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
+           w AS (
+             SELECT e.* FROM events e
+              WHERE e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s)
+                AND e.xid <  (SELECT pg_snapshot_xmax(cur)  FROM s)
+                AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                AND e.id > $3
+             UNION ALL
+             SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o
+              CROSS JOIN LATERAL (
+                SELECT e.* FROM events e
+                 WHERE e.xid BETWEEN o.xid AND o.xid
+                   AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                   AND e.id > $3
+                OFFSET 0) e)
+           SELECT id::bigint AS "id!", xid::text::bigint AS xid, channel::text AS channel, type::text AS kind,
+                  entity_id::text AS entity_id, actor::text AS actor, payload::text AS payload,
+                  previous::text AS previous, trace_id::text AS trace_id, origin::text AS origin,
+                  to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at
+             FROM w ORDER BY id"#,
+        window.after,
+        window.upto,
+        window.resume_after,
+    )
+    .fetch(connection)
+    .map(|row| row.map(event).map_err(Error::database("read new rows")))
+    .boxed()
+}
+
+/// Whether there are so many rows in a window that those of a few channels are better found by the index.
+pub(super) async fn is_large(
+    connection: &mut PgConnection,
+    window: &Frozen,
+) -> Result<bool, Error> {
+    let rows = sqlx::query_scalar!(
+        r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur)
+           SELECT count(*) AS "count!" FROM (
+             SELECT FROM events e
+              WHERE e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s) AND e.xid < (SELECT pg_snapshot_xmax(cur) FROM s)
+              LIMIT $3) w"#,
+        window.after,
+        window.upto,
+        LOOK_THROUGH_ROWS,
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(Error::database("count what was missed"))?;
+    Ok(rows >= LOOK_THROUGH_ROWS)
+}
+
+/// What to look for, each row once.
+pub(super) struct Wanted {
+    /// Channels by their names.
+    names: Vec<String>,
+    /// All channels that begin so; the last character is a colon.
+    prefixes: Vec<String>,
+}
+
+impl Wanted {
+    /// None where everything is wanted.
+    pub fn new(patterns: &[ChannelPattern]) -> Option<Self> {
+        let mut names = Vec::new();
+        let mut prefixes = Vec::new();
+        for pattern in patterns {
+            // What another pattern has already would come twice.
+            if patterns.iter().any(|other| other.is_wider_than(pattern)) {
+                continue;
+            }
+            match pattern.as_str() {
+                "*" => return None,
+                name => match name.strip_suffix('*') {
+                    Some(prefix) => prefixes.push(prefix.to_owned()),
+                    None => {
+                        names.push(name.to_owned());
+                        prefixes.push(format!("{name}:"));
+                    }
+                },
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        Some(Self { names, prefixes })
+    }
+}
+
+/// The rows of a window that are on some channels, found by the index on them. Its cost follows what is found, but for
+/// patterns: below `messages:*` it reads the index of all channels there are.
+pub(super) fn some<'a>(
+    connection: &'a mut PgConnection,
+    window: &'a Frozen,
+    wanted: &'a Wanted,
+) -> BoxStream<'a, Result<Row, Error>> {
+    // As above, in more branches, and disjoint again: rows on one channel, by its name; rows on one channel, by how it
+    // begins (';' is the character behind ':'); rows on several channels; rows of transactions in flight at $1.
+    sqlx::query_as!(
+        TableRow,
+        r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
+           w AS (
+             SELECT e.* FROM unnest($4::text[]) AS n (name)
+              CROSS JOIN LATERAL (
+                SELECT e.* FROM events e
+                 WHERE e.channel COLLATE "C" = n.name
+                   AND e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s)
+                   AND e.xid <  (SELECT pg_snapshot_xmax(cur)  FROM s)
+                   AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                   AND e.id > $3
+                OFFSET 0) e
+             UNION ALL
+             SELECT e.* FROM unnest($5::text[]) AS p (prefix)
+              CROSS JOIN LATERAL (
+                SELECT e.* FROM events e
+                 WHERE e.channel COLLATE "C" >= p.prefix AND e.channel COLLATE "C" < rtrim(p.prefix, ':') || ';'
+                   AND position(' ' IN e.channel) = 0
+                   AND e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s)
+                   AND e.xid <  (SELECT pg_snapshot_xmax(cur)  FROM s)
+                   AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                   AND e.id > $3
+                OFFSET 0) e
+             UNION ALL
+             SELECT e.* FROM events e
+              WHERE position(' ' IN e.channel) > 0
+                AND e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s)
+                AND e.xid <  (SELECT pg_snapshot_xmax(cur)  FROM s)
+                AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                AND e.id > $3
+                AND EXISTS (SELECT FROM unnest(string_to_array(e.channel, ' ')) AS c (name)
+                             WHERE c.name = ANY ($4) OR EXISTS (SELECT FROM unnest($5) AS p (prefix)
+                                                                 WHERE starts_with(c.name, p.prefix)))
+             UNION ALL
+             SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o
+              CROSS JOIN LATERAL (
+                SELECT e.* FROM events e
+                 WHERE e.xid BETWEEN o.xid AND o.xid
+                   AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
+                   AND e.id > $3
+                   AND EXISTS (SELECT FROM unnest(string_to_array(e.channel, ' ')) AS c (name)
+                                WHERE c.name = ANY ($4) OR EXISTS (SELECT FROM unnest($5) AS p (prefix)
+                                                                    WHERE starts_with(c.name, p.prefix)))
+                OFFSET 0) e)
+           SELECT id::bigint AS "id!", xid::text::bigint AS xid, channel::text AS channel, type::text AS kind,
+                  entity_id::text AS entity_id, actor::text AS actor, payload::text AS payload,
+                  previous::text AS previous, trace_id::text AS trace_id, origin::text AS origin,
+                  to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at
+             FROM w ORDER BY id"#,
+        window.after,
+        window.upto,
+        window.resume_after,
+        &wanted.names,
+        &wanted.prefixes,
+    )
+    .fetch(connection)
+    .map(|row| row.map(event).map_err(Error::database("read what was missed")))
+    .boxed()
+}
+
+fn event(row: TableRow) -> Row {
+    let id = EventId(row.id);
+    let bad = |reason: String| BadRow { id, reason };
+    // The table has no NULL there, but a view may, and `created_at` is NULL too where it is infinite.
+    let given = |column: &str, text: Option<String>| {
+        text.ok_or_else(|| bad(format!("{column} has no value")))
+    };
+    let json = |column: &str, text| {
+        RawValue::from_string(text).map_err(|error| bad(format!("{column} is not JSON: {error}")))
+    };
+    Ok(Event {
+        id,
+        channels: Channels::parse(&given("channel", row.channel)?)
+            .map_err(|error| bad(error.to_string()))?,
+        kind: given("type", row.kind)?,
+        entity_id: row.entity_id,
+        actor: row.actor,
+        payload: json("payload", given("payload", row.payload)?)?,
+        previous: row
+            .previous
+            .map(|text| json("previous", text))
+            .transpose()?,
+        trace_id: row.trace_id,
+        origin: row.origin,
+        transaction: row.xid.map(i64::cast_unsigned),
+        created_at: given("created_at", row.created_at)?,
+    })
+}
