@@ -4,6 +4,7 @@
 mod connect;
 mod insert;
 mod life;
+mod retention;
 
 use std::str::FromStr as _;
 use std::sync::{MutexGuard, PoisonError};
@@ -25,6 +26,7 @@ use crate::event::{Channels, Event, EventId};
 use connect::{connect_options, prepare};
 pub use insert::PostgresInsert;
 use life::{Durable, Life, epoch_of, primary};
+pub use retention::PostgresPrune;
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
 const NOTIFY_CHANNEL: &str = "rowcast";
@@ -325,6 +327,16 @@ impl Source for PostgresSource {
                 epoch,
                 position: Position::Snapshot(snapshot),
             }))
+        })
+    }
+
+    fn watermark(&self) -> BoxFuture<'_, Result<Option<Cursor>, Error>> {
+        Box::pin(async move {
+            let mut polling = self.polling().await?;
+            let epoch = polling.epoch;
+            let watermark = retention::watermark(&mut polling.connection, epoch).await?;
+            self.keep(polling).await;
+            Ok(watermark)
         })
     }
 

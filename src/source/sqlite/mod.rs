@@ -1,6 +1,7 @@
 //! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
 
 mod file;
+mod retention;
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -24,6 +25,7 @@ use crate::error::Error;
 use crate::event::{Channels, Event, EventId, NewEvent};
 
 use file::{FileIdentity, parent, watch_log};
+pub use retention::SqlitePrune;
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -250,6 +252,15 @@ impl Source for SqliteSource {
     fn rebase<'a>(&'a self, _cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
         // An epoch ends when the file is replaced, and no place of the old file has one in the new.
         Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn watermark(&self) -> BoxFuture<'_, Result<Option<Cursor>, Error>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let watermark = retention::watermark(&mut reader.connection).await?;
+            self.keep(reader).await;
+            Ok(watermark)
+        })
     }
 
     fn wakes(&self) -> BoxStream<'static, ()> {
