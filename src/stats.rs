@@ -74,4 +74,6 @@ counters! {
     slow_connections_closed,
     /// Frames of clients that were answered with an error.
     client_errors,
+    /// Events deleted because they were older than `--retain`.
+    events_pruned,
 }
