@@ -67,15 +67,16 @@ pub(crate) async fn run(database: DatabaseConfig, retention: Retention, counters
     let keep = humantime::format_duration(retention.keep);
     tracing::info!(%keep, "old events will be deleted");
     let mut failures = 0_u32;
+    let mut said = false;
     // Rounds in a row that had to leave old events.
     let mut keeping = 0_u32;
     loop {
         match round(&database, retention, &counters).await {
             Ok(kept) => {
-                if failures > 0 {
+                if said {
                     tracing::info!(attempts = failures, "old events can be deleted again");
-                    failures = 0;
                 }
+                (failures, said) = (0, false);
                 // What was old when it was committed is gone in the next round.
                 keeping = if kept > 0 {
                     keeping.saturating_add(1)
@@ -92,7 +93,9 @@ pub(crate) async fn run(database: DatabaseConfig, retention: Retention, counters
                 sleep(retention.interval()).await;
             }
             Err(error) => {
-                if failures == 0 && !matches!(error, Error::EpochChanged) {
+                // Another epoch is no error: what was known in the last one is asked for anew.
+                if !said && !matches!(error, Error::EpochChanged) {
+                    said = true;
                     tracing::error!(
                         "failed to {error}; old events stay for now, and the feed goes on; trying again until it works"
                     );

@@ -560,6 +560,57 @@ async fn a_role_that_may_not_delete_is_told_and_serves() {
     drop(server);
 }
 
+/// As somebody may have made it who drops whole partitions later.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_is_pruned() {
+    let database = Database::postgres().await;
+    let source = database.open().await;
+    let mut owner = database.connect().await;
+    owner
+        .run(
+            "ALTER TABLE events RENAME TO plain;
+             CREATE SEQUENCE ids;
+             CREATE TABLE events (LIKE plain INCLUDING DEFAULTS) PARTITION BY RANGE (id);
+             ALTER TABLE events ALTER id SET DEFAULT nextval('ids'), ADD PRIMARY KEY (id);
+             CREATE INDEX ON events (xid, id);
+             CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (1) TO (101);
+             CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (101) TO (1001)",
+        )
+        .await;
+    fill(&mut owner, 150, 200).await;
+    insert_aged(&mut owner, 7, 1).await;
+    let known = settled(&database, &source).await;
+    let prune = open_prune(&database.config(), Migrate::Off).await;
+    let prune = prune.unwrap_or_else(|error| panic!("failed to {error}"));
+    let pages = prune_all(prune.as_ref(), &known, WEEK, 40).await;
+    assert_eq!(pages.iter().map(|page| page.deleted).sum::<u64>(), 150);
+    assert_eq!(payloads(&mut owner).await, [7]);
+}
+
+/// Somebody has locked a row for a while. The batch gives up, deletes nothing, and the next one works.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_row_is_not_waited_for_long() {
+    let database = Database::postgres().await;
+    let (source, prune) = open(&database).await;
+    let mut owner = database.connect().await;
+    fill(&mut owner, 10, 200).await;
+    let known = settled(&database, &source).await;
+    owner
+        .run("BEGIN; SELECT FROM events WHERE id = 5 FOR UPDATE")
+        .await;
+    let batch = batch(&known, WEEK, 100);
+    let error = within("a time-out", prune.prune(&batch)).await;
+    let error = error.expect_err("it is locked").to_string();
+    assert!(error.contains("lock timeout"), "{error}");
+    assert_eq!(payloads(&mut owner).await, [0; 10]);
+    assert_eq!(source.watermark().await.expect("a watermark"), None);
+    owner.run("COMMIT").await;
+    let pruned = prune.prune(&batch).await.expect("it goes");
+    assert_eq!(pruned.deleted, 10);
+}
+
 async fn open(database: &Database) -> (Arc<dyn Source>, Arc<dyn Prune>) {
     let source = database.open().await;
     let prune = open_prune(&database.config(), Migrate::Check)
