@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::cursor::Cursor;
 use crate::error::Error;
@@ -23,6 +23,9 @@ const INTERVAL_LONGEST: Duration = Duration::from_hours(1);
 /// First and longest wait after an error; between them it doubles, with full jitter.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_mins(5);
+
+/// How long the database may take to answer. Statements have shorter limits of their own, where it is there to keep them.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often a round that takes long says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
@@ -118,8 +121,8 @@ async fn round(
     retention: Retention,
     counters: &Counters,
 ) -> Result<u64, Error> {
-    let prune = source::open_prune(database, Migrate::Off).await?;
-    let known = prune.edge().await?;
+    let prune = answer(source::open_prune(database, Migrate::Off)).await?;
+    let known = answer(prune.edge()).await?;
     sleep(retention.grace).await;
     let start = Instant::now();
     let mut said = start;
@@ -196,7 +199,7 @@ impl<'a> Sweep<'a> {
     /// Deletes one batch. Gives whether there may be more.
     pub async fn step(&mut self) -> Result<bool, Error> {
         let start = Instant::now();
-        let pruned = self.prune.prune(&self.batch).await?;
+        let pruned = answer(self.prune.prune(&self.batch)).await?;
         self.took = start.elapsed();
         self.deleted += pruned.deleted;
         self.kept += pruned.kept;
@@ -225,7 +228,7 @@ impl<'a> Sweep<'a> {
         let after = self.batch.after.map_or(i64::MIN, |id| id.0);
         let from = EventId(after.saturating_add(1));
         let older_than = self.batch.older_than;
-        let Some((first, true)) = self.prune.look(from, older_than).await? else {
+        let Some((first, true)) = answer(self.prune.look(from, older_than)).await? else {
             return Ok(0);
         };
         // The last old row is between these two; first it is sought in ever larger steps, then by halves.
@@ -239,7 +242,7 @@ impl<'a> Sweep<'a> {
             if precise <= 1 + (old - first.0) / 100 {
                 return Ok(old.abs_diff(first.0) + 1);
             }
-            match self.prune.look(EventId(at), older_than).await? {
+            match answer(self.prune.look(EventId(at), older_than)).await? {
                 Some((id, true)) if end.is_none_or(|end| id.0 < end) => {
                     old = id.0;
                     step = step.saturating_mul(2);
@@ -248,6 +251,16 @@ impl<'a> Sweep<'a> {
             }
         }
     }
+}
+
+/// A connection may stand still for ever; one that is given up is opened anew in the next round.
+async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    timeout(ANSWER_TIMEOUT, asked)
+        .await
+        .unwrap_or(Err(Error::Timeout {
+            doing: "delete old events",
+            seconds: ANSWER_TIMEOUT.as_secs(),
+        }))
 }
 
 /// As many rows as take about as long as a batch may.
