@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::error::Error;
 use crate::hub::HubOptions;
+use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
 use crate::tail::PollInterval;
 
@@ -19,6 +20,12 @@ const POLL_INTERVAL_SHORTEST: Duration = Duration::from_millis(1);
 
 /// Longer ones are a mistake in the unit.
 const POLL_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
+
+/// Shorter ages are a mistake in the unit: every client that loses its connection for a moment would have to refetch.
+const RETAIN_SHORTEST: Duration = Duration::from_mins(1);
+
+/// Longer ages overflow dates.
+const AGE_LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]
@@ -33,6 +40,8 @@ pub struct Config {
     pub poll_interval: PollInterval,
     /// What a connection may use.
     pub hub: HubOptions,
+    /// Which events are deleted: none, unless told.
+    pub retention: Option<Retention>,
 }
 
 /// Which database. Shared by all commands.
@@ -71,6 +80,11 @@ pub struct ServeArgs {
         help_heading = "Database"
     )]
     pub migrate: Migrate,
+
+    /// Delete events that are older than this, for example 7d. A client that was away for longer gets a `reset` and
+    /// refetches its state. [default: keep all]
+    #[arg(long, value_name = "DURATION", value_parser = retain, env = "ROWCAST_RETAIN", help_heading = "Database")]
+    pub retain: Option<Duration>,
 
     /// Where to listen. Port 0 takes a free one.
     #[arg(
@@ -184,8 +198,15 @@ impl TryFrom<ServeArgs> for Config {
                 args.listen
             )));
         }
+        let retention = args.retain.map(|keep| {
+            let mut retention = Retention::keep(keep);
+            // A feed that is not woken reads that late.
+            retention.grace = retention.grace.max(args.poll_interval * 2);
+            retention
+        });
         let defaults = HubOptions::default();
         Ok(Self {
+            retention,
             database,
             migrate: args.migrate,
             listen: args.listen,
@@ -202,6 +223,24 @@ impl TryFrom<ServeArgs> for Config {
             },
         })
     }
+}
+
+fn retain(text: &str) -> Result<Duration, String> {
+    let duration = age(text)?;
+    if duration < RETAIN_SHORTEST {
+        return Err("events are kept for 1m at least; clients whose connection is cut for a moment would have to refetch".into());
+    }
+    Ok(duration)
+}
+
+/// The age of an event.
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, for example 7d or 12h"))?;
+    if duration > AGE_LONGEST {
+        return Err("no event is older than 100 years".into());
+    }
+    Ok(duration)
 }
 
 fn poll_interval(text: &str) -> Result<Duration, String> {

@@ -19,6 +19,7 @@ mod event;
 mod http;
 mod hub;
 mod protocol;
+mod retention;
 mod server;
 mod session;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use event::{
 };
 pub use http::routes;
 pub use hub::{Hub, HubOptions};
+pub use retention::Retention;
 pub use server::Server;
 pub use source::{DatabaseConfig, Migrate, Source};
 pub use stats::Stats;

@@ -1,10 +1,12 @@
-//! Wiring: source → broadcaster → hub → http, started in this order and drained in the reverse one.
+//! Wiring: source → broadcaster → hub → http, started in this order and drained in the reverse one; and beside them
+//! retention.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::broadcaster::Broadcaster;
@@ -12,7 +14,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::http;
 use crate::hub::Hub;
-use crate::source;
+use crate::{retention, source};
 
 /// Connections the system accepts for us while we are busy. Thousands may come at once after a restart.
 const BACKLOG: u32 = 4096;
@@ -26,6 +28,8 @@ pub struct Server {
     address: SocketAddr,
     broadcaster: Broadcaster,
     hub: Hub,
+    /// Tasks that serve nobody and end with the server, or when it is dropped.
+    chores: JoinSet<()>,
 }
 
 impl Server {
@@ -39,11 +43,17 @@ impl Server {
         let source = source::open(&config.database, config.migrate).await?;
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
         let hub = Hub::start(&broadcaster, config.hub);
+        let mut chores = JoinSet::new();
+        if let Some(retention) = config.retention {
+            let database = config.database.clone();
+            chores.spawn(retention::run(database, retention, broadcaster.counters()));
+        }
         Ok(Self {
             listener,
             address,
             broadcaster,
             hub,
+            chores,
         })
     }
 
@@ -65,12 +75,15 @@ impl Server {
             listener,
             broadcaster,
             hub,
+            mut chores,
             ..
         } = self;
         let mut deadline = Instant::now();
         http::serve(&hub, listener, async {
             shutdown.await;
             deadline = Instant::now() + DRAIN_TIMEOUT;
+            // What it is about to delete stays then: a batch is one transaction.
+            chores.shutdown().await;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
             hub.drain().await;
         })

@@ -88,4 +88,6 @@ counters! {
     client_resets,
     /// Frames of clients that were answered with an error.
     client_errors,
+    /// Events deleted because they were older than `--retain`.
+    events_pruned,
 }

@@ -68,6 +68,23 @@ async fn usage_that_is_wrong_is_one_line_and_64() {
         ),
         (&["serve", "--listen", "here"], &["'here'", "--listen"]),
         (
+            &["serve", "--retain", "30s"],
+            &["--retain", "1m at least", "refetch"],
+        ),
+        (
+            &["serve", "--retain", "a week"],
+            &["'a week'", "for example 7d"],
+        ),
+        (&["serve", "--retain", "101y"], &["--retain", "100 years"]),
+        (
+            &["prune", "--older-than", "7"],
+            &["'7'", "--older-than", "for example 7d"],
+        ),
+        (
+            &["prune", "--older-than", "7d", "--schema", "s"],
+            &["--schema is for Postgres"],
+        ),
+        (
             &["demo", "--listen", "0.0.0.0:0"],
             &["--listen 0.0.0.0:0", "this machine"],
         ),
@@ -177,7 +194,7 @@ async fn sqlite_files_that_cannot_be_used_are_named() {
         (
             &["serve", "--migrate", "check"],
             "foreign.db",
-            &["2 of 2 migrations"],
+            &["3 of 3 migrations"],
         ),
         (
             &["serve", "--migrate", "check"],
@@ -193,6 +210,16 @@ async fn sqlite_files_that_cannot_be_used_are_named() {
             &["emit", "tasks", "t"],
             "foreign.db",
             &["already has a table `events`"],
+        ),
+        (
+            &["prune", "--older-than", "7d"],
+            "none.db",
+            &["none.db", "does not exist"],
+        ),
+        (
+            &["prune", "--older-than", "7d"],
+            "foreign.db",
+            &["migrations are not applied", "rowcast migrate"],
         ),
     ] {
         let mut command = rowcast(arguments);
@@ -302,12 +329,12 @@ async fn postgres_that_cannot_be_used_is_named() {
         (
             &["serve", "--migrate", "check"],
             &foreign.url,
-            &["2 of 2 migrations", "rowcast migrate"],
+            &["3 of 3 migrations", "rowcast migrate"],
         ),
         (
             &["migrate", "--check"],
             &foreign.url,
-            &["2 of 2 migrations", "rowcast migrate"],
+            &["3 of 3 migrations", "rowcast migrate"],
         ),
     ] {
         let mut command = rowcast(arguments);
@@ -542,6 +569,16 @@ async fn the_environment_is_as_good_as_flags() {
     command.env("ROWCAST_MIGRATE", "check");
     let refused = output(command).await;
     assert_refused(&refused, 1, &["does not exist"], &["ROWCAST_MIGRATE"]);
+}
+
+/// Whoever deletes events learns first what it means for clients.
+#[tokio::test(flavor = "multi_thread")]
+async fn help_tells_what_becomes_of_clients_that_were_away() {
+    for (command, flag) in [("serve", "--retain"), ("prune", "--older-than")] {
+        let help = output(rowcast(&[command, "--help"])).await;
+        let help = String::from_utf8_lossy(&help.stdout).into_owned();
+        assert!(help.contains(flag) && help.contains("`reset`"), "{help}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,15 +34,34 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("session", &["hub", "protocol", "stats"]),
     ("http", &["hub", "protocol", "session"]),
-    ("config", &["error", "hub", "source", "tail"]),
+    (
+        "retention",
+        &["cursor", "error", "event", "source", "stats"],
+    ),
+    ("config", &["error", "hub", "retention", "source", "tail"]),
     (
         "server",
-        &["broadcaster", "config", "error", "http", "hub", "source"],
+        &[
+            "broadcaster",
+            "config",
+            "error",
+            "http",
+            "hub",
+            "retention",
+            "source",
+        ],
     ),
     (
         "cli",
         &[
-            "config", "error", "event", "hub", "server", "source", "tail",
+            "config",
+            "error",
+            "event",
+            "hub",
+            "retention",
+            "server",
+            "source",
+            "tail",
         ],
     ),
 ];

@@ -59,6 +59,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         listen: args.listen,
         poll_interval: PollInterval::default(),
         hub: HubOptions::default(),
+        retention: None,
     };
     let server = match Server::start(&config).await {
         Err(Error::Bind { .. }) => {

@@ -6,6 +6,7 @@ mod demo;
 mod emit;
 mod log;
 mod migrate;
+mod prune;
 mod serve;
 mod tail;
 
@@ -52,6 +53,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Create or update the tables.
     Migrate(migrate::MigrateArgs),
+    /// Delete old events.
+    Prune(prune::PruneArgs),
     /// Insert events.
     Emit(emit::EmitArgs),
     /// Print events as they come, as a client of a running server.
@@ -143,6 +146,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         None => serve::run(cli.serve).await,
         Some(Command::Serve(args)) => serve::run(*args).await,
         Some(Command::Migrate(args)) => migrate::run(args).await,
+        Some(Command::Prune(args)) => prune::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
         #[cfg(feature = "sqlite")]

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod prune;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -17,6 +18,8 @@ use url::Url;
 use crate::cursor::{Cursor, Position, Within};
 use crate::error::Error;
 use crate::event::{ChannelPattern, Event, EventId, NewEvent};
+
+pub use prune::{Prune, PruneBatch, Pruned, open_prune};
 
 /// A table of events that can be read by position.
 ///

@@ -76,6 +76,7 @@ impl Feed {
                 shards: 1,
                 ..HubOptions::default()
             },
+            retention: None,
         };
         change(&mut config.hub);
         let server = Server::start(&config).await.expect("a fresh file");

@@ -4,6 +4,7 @@
 mod connect;
 mod insert;
 mod life;
+mod retention;
 mod rows;
 
 use std::str::FromStr as _;
@@ -25,6 +26,7 @@ use crate::event::ChannelPattern;
 use connect::{connect_options, prepare};
 pub use insert::PostgresInsert;
 use life::{Durable, Life, epoch_of, lives_since, primary};
+pub use retention::PostgresPrune;
 use rows::{Frozen, Wanted};
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
@@ -275,6 +277,16 @@ impl Source for PostgresSource {
                 epoch: path.epoch,
                 position,
             }))
+        })
+    }
+
+    fn watermark(&self) -> BoxFuture<'_, Result<Option<Cursor>, Error>> {
+        Box::pin(async move {
+            let mut polling = self.polling().await?;
+            let epoch = polling.epoch;
+            let watermark = retention::watermark(&mut polling.connection, epoch).await?;
+            self.keep(polling).await;
+            Ok(watermark)
         })
     }
 

@@ -2,6 +2,7 @@
 
 mod file;
 mod insert;
+mod retention;
 mod rows;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::event::ChannelPattern;
 
 use file::{FileIdentity, parent, watch_log};
 pub use insert::SqliteInsert;
+pub use retention::SqlitePrune;
 use rows::Wanted;
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
@@ -244,6 +246,15 @@ impl Source for SqliteSource {
                 self.keep(reader).await;
             }
             Ok(None)
+        })
+    }
+
+    fn watermark(&self) -> BoxFuture<'_, Result<Option<Cursor>, Error>> {
+        Box::pin(async move {
+            let mut reader = self.reader().await?;
+            let watermark = retention::watermark(&mut reader.connection).await?;
+            self.keep(reader).await;
+            Ok(watermark)
         })
     }
 
