@@ -33,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("session", &["hub", "protocol", "stats"]),
-    ("http", &["hub", "protocol", "session"]),
+    ("http", &["cursor", "event", "hub", "protocol", "session"]),
     (
         "retention",
         &["cursor", "error", "event", "source", "stats"],

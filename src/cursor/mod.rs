@@ -122,6 +122,23 @@ impl Cursor {
         })
     }
 
+    /// The position after row `id` of the window that this is in or ends, where `before` is another position in it or
+    /// its start.
+    pub(crate) fn within_window_after(&self, before: &Self, id: EventId) -> Self {
+        let (after, upto) = match (&before.position, &self.position) {
+            (_, Position::Id(_)) => return self.at(Position::Id(id.0)),
+            (_, Position::Within(within)) => (&within.after, &within.upto),
+            (Position::Within(within), Position::Snapshot(upto)) => (&within.after, upto),
+            (Position::Snapshot(after), Position::Snapshot(upto)) => (after, upto),
+            (Position::Id(_), Position::Snapshot(upto)) => (upto, upto),
+        };
+        self.at(Position::Within(Box::new(Within {
+            after: after.clone(),
+            upto: upto.clone(),
+            id: id.0,
+        })))
+    }
+
     /// The end of the window this is within, or this itself.
     pub(crate) fn end(&self) -> Self {
         match &self.position {

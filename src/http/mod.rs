@@ -1,8 +1,11 @@
 //! The only place that knows warp: routes, and the loop that accepts connections for them.
 
 mod accept;
+mod events;
 mod handshake;
 mod outbox;
+mod query;
+mod sse;
 mod ws;
 
 use serde::Serialize;
@@ -20,6 +23,9 @@ pub(crate) use accept::serve;
 /// | route | |
 /// |---|---|
 /// | `GET /ws` | the WebSocket; without an upgrade it answers 426 |
+/// | `GET /sse?channels=…` | the same as server-sent events |
+/// | `GET /events?channels=…&after=…` | what was committed after a cursor; `wait=30s` waits for it |
+/// | `GET /cursor` | the present position |
 /// | `GET /healthz` | 200 while the process lives |
 /// | `GET /api/v1/ws/stats` | counters, as JSON |
 #[must_use]
@@ -34,7 +40,11 @@ pub fn routes(
     let stats = warp::path!("api" / "v1" / "ws" / "stats")
         .and(warp::get())
         .map(move || json(StatusCode::OK, &counters.snapshot()));
-    socket.or(health).unify().or(stats).unify()
+    let sse = warp::path!("sse").and(sse::route(hub.clone()));
+    let events = warp::path!("events").and(events::route(hub.clone()));
+    let cursor = warp::path!("cursor").and(events::cursor(hub.clone()));
+    let feed = socket.or(sse).unify().or(events).unify().or(cursor).unify();
+    feed.or(health).unify().or(stats).unify()
 }
 
 #[derive(Serialize)]
@@ -63,7 +73,7 @@ pub(crate) async fn not_found(rejection: Rejection) -> Result<Response, std::con
         (
             StatusCode::NOT_FOUND,
             "not_found",
-            "there are /ws, /healthz and /api/v1/ws/stats",
+            "there are /ws, /sse, /events, /cursor, /healthz and /api/v1/ws/stats",
         )
     } else {
         (

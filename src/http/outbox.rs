@@ -111,6 +111,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// Puts something into the queue, before anything else is.
+    pub fn push(&self, frames: &Bytes) {
+        let mut state = self.lock();
+        self.queue_rest(&mut state, Frames::Shared(frames), 0);
+    }
+
     /// The first of what waits, for a stream that is written to by its own task. `sent` takes it off.
     pub fn front(&self) -> Option<Bytes> {
         self.lock().queue.front().cloned()

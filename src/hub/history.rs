@@ -174,12 +174,11 @@ impl History {
         let Some(after) = cursor.common(&start).filter(|_| start == start.end()) else {
             return false;
         };
-        match self.read(table, &after, &start, room).await {
-            Some(batches) => self.prepend(batches, after, &start),
-            None => {
-                self.lock().too_far = Some(cursor.clone());
-                false
-            }
+        if let Some(batches) = self.read(table, &after, &start, room).await {
+            self.prepend(batches, after, &start)
+        } else {
+            self.lock().too_far = Some(cursor.clone());
+            false
         }
     }
 

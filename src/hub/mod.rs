@@ -174,6 +174,10 @@ pub(crate) enum Request {
         connection: u64,
         id: Option<RequestId>,
     },
+    /// Send something, so that the connection is known to live.
+    KeepAlive {
+        connection: u64,
+    },
     Remove {
         connection: u64,
     },

@@ -76,6 +76,12 @@ impl Reader {
         }
     }
 
+    /// From the present on.
+    pub fn at_present(sources: Sources) -> Self {
+        let (end, _, next) = sources.history.end();
+        Self::new(sources, end, Some(next))
+    }
+
     /// The position after everything that was read.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
@@ -122,7 +128,7 @@ impl Reader {
         self.reading = None;
         let (Some(wanted), None) = (wanted, gone) else {
             let present = self.sources.history.end().0;
-            self.interests.add(patterns, Some(present));
+            self.interests.add(patterns, Some(&present));
             self.sources.counters.client_resets.add(1);
             return Ok(gone);
         };
@@ -139,7 +145,7 @@ impl Reader {
             }
         }
         if wanted.reaches(&self.cursor) {
-            self.interests.add(patterns, Some(wanted));
+            self.interests.add(patterns, Some(&wanted));
             return Ok(None);
         }
         let Some(back) = self.cursor.common(&wanted) else {
@@ -152,7 +158,7 @@ impl Reader {
         };
         self.interests.want_from(&self.cursor);
         self.interests
-            .add(patterns, (back != wanted).then_some(wanted));
+            .add(patterns, (back != wanted).then_some(&wanted));
         self.go_to(back);
         Ok(None)
     }
@@ -354,10 +360,10 @@ pub(crate) struct Interests(HashMap<ChannelPattern, Option<Cursor>>);
 
 impl Interests {
     /// Adds patterns; those that are there stay as they are.
-    pub fn add(&mut self, patterns: &[ChannelPattern], from: Option<Cursor>) {
+    pub fn add(&mut self, patterns: &[ChannelPattern], from: Option<&Cursor>) {
         for pattern in patterns {
             if let Entry::Vacant(entry) = self.0.entry(pattern.clone()) {
-                entry.insert(from.clone());
+                entry.insert(from.cloned());
             }
         }
     }

@@ -124,6 +124,7 @@ impl Shard {
                     cursor,
                 });
             }
+            Request::KeepAlive { connection } => self.keep_alive(connection),
             Request::Join(join) => self.join(*join),
             Request::Drain => self.drain().await,
         }
@@ -225,7 +226,7 @@ impl Shard {
             });
         } else if let Some(before) = before {
             let next = self.next.max(slot.from);
-            let wishes = self.fall_behind(slot_id, before, self.position.clone(), next);
+            let wishes = self.fall_behind(slot_id, &before, self.position.clone(), next);
             wishes.add(Change::Subscribe {
                 id,
                 channels,
@@ -272,12 +273,12 @@ impl Shard {
     fn fall_behind(
         &mut self,
         slot_id: SlotId,
-        patterns: Vec<ChannelPattern>,
+        patterns: &[ChannelPattern],
         position: Cursor,
         next: BatchNumber,
     ) -> Arc<Wishes> {
         let mut reader = Reader::new(self.sources.clone(), position, Some(next));
-        reader.interests().add(&patterns, None);
+        reader.interests().add(patterns, None);
         let slot = self.slots.get_mut(slot_id);
         let wishes = Arc::new(Wishes::default());
         slot.catching_up = Some(Arc::clone(&wishes));
@@ -337,6 +338,20 @@ impl Shard {
             Written::Sent | Written::Gone => {}
             Written::Queued => self.sources.counters.writes_queued.add(1),
             Written::Full => self.flooded(id),
+        }
+    }
+
+    fn keep_alive(&self, connection: u64) {
+        if let Some(slot) = self
+            .slots
+            .find(connection)
+            .and_then(|id| self.slots.get(id))
+        {
+            let frame = match self.cursor_of(slot) {
+                Some(cursor) => slot.shape.cursor(cursor),
+                None => slot.shape.nothing(),
+            };
+            slot.outlet.reply(&frame);
         }
     }
 
@@ -402,7 +417,7 @@ impl Shard {
             Written::Full => {
                 self.sources.counters.slow_connections.add(1);
                 let patterns = self.patterns_of(id);
-                self.fall_behind(id, patterns, self.position.clone(), number);
+                self.fall_behind(id, &patterns, self.position.clone(), number);
                 0
             }
         }

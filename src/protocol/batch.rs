@@ -62,6 +62,13 @@ impl Encoded {
         }
     }
 
+    /// The position after its nth event.
+    pub fn position_after(&self, n: u32) -> Option<Cursor> {
+        let id = self.events.get(n as usize)?.id;
+        let before = self.after.as_ref().unwrap_or(&self.upto);
+        Some(self.upto.within_window_after(before, id))
+    }
+
     /// Bytes of memory that it takes, roughly.
     pub fn bytes(&self) -> usize {
         let events = self.events.iter();
@@ -94,6 +101,13 @@ impl Encoded {
 }
 
 impl Shaped {
+    /// The JSON of an event; of text frames.
+    pub fn text(&self, n: u32) -> Box<RawValue> {
+        let text = super::frame::text_of(&self.frames[self.ranges[n as usize].clone()]);
+        let text = String::from_utf8(text.to_vec()).expect("frames are texts");
+        RawValue::from_string(text).expect("frames are JSON")
+    }
+
     /// The frames of these events as a part of the whole, where they are one and have the position with them.
     pub fn contiguous(&self, events: &[u32]) -> Option<Bytes> {
         let (&first, &last) = (events.first()?, events.last()?);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::ErrorCode;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, CursorError};
 use crate::event::ChannelPattern;
 
 /// A number or short text a client gives a request, so as to know its answer.
@@ -45,6 +45,16 @@ pub(crate) enum Since {
     Earliest,
     /// With what came after this position.
     Cursor(Cursor),
+}
+
+impl Since {
+    pub fn parse(text: &str) -> Result<Self, CursorError> {
+        match text {
+            "now" => Ok(Self::Now),
+            "earliest" => Ok(Self::Earliest),
+            cursor => cursor.parse().map(Self::Cursor),
+        }
+    }
 }
 
 /// Why a frame is refused. The message is for the author of the client.
@@ -188,16 +198,13 @@ impl<'a> Fields<'a> {
     }
 
     fn since(&self) -> Result<Since, FieldError> {
-        match self.text("since")? {
-            None | Some("now") => Ok(Since::Now),
-            Some("earliest") => Ok(Since::Earliest),
-            Some(cursor) => cursor.parse().map(Since::Cursor).map_err(|error| {
-                (
-                    ErrorCode::CursorInvalid,
-                    format!("\"since\" is \"now\", \"earliest\" or a cursor, and this is {error}"),
-                )
-            }),
-        }
+        let text = self.text("since")?.unwrap_or("now");
+        Since::parse(text).map_err(|error| {
+            (
+                ErrorCode::CursorInvalid,
+                format!("\"since\" is \"now\", \"earliest\" or a cursor, and this is {error}"),
+            )
+        })
     }
 }
 

@@ -58,6 +58,14 @@ impl Shape {
         }
     }
 
+    /// Something that says nothing: a comment, or a position that is not there.
+    pub(crate) fn nothing(self) -> Bytes {
+        match self {
+            Self::WebSocket => Bytes::new(),
+            Self::Sse | Self::SseNamed => Bytes::from_static(b":\n\n"),
+        }
+    }
+
     /// Appends an event of the feed as a server-sent event.
     pub(super) fn push_event(self, frames: &mut Vec<u8>, json: &[u8], cursor: Option<&str>) {
         #[derive(Deserialize)]

@@ -128,6 +128,13 @@ impl Feed {
         connection.texts(sql).await
     }
 
+    /// Has the database do something.
+    pub async fn run(&self, sql: &str) {
+        let path = self.folder.path().join("feed.db");
+        let mut connection = super::Connection::open(&format!("sqlite://{}", path.display())).await;
+        connection.run(sql).await;
+    }
+
     pub async fn connect(&self) -> Client {
         Client::connect(self.address).await
     }

@@ -143,10 +143,10 @@ impl PostgresSource {
     /// The rows of a window: all, or those that some patterns match.
     fn read<'a>(
         &'a self,
-        window: Window,
+        window: &Window,
         patterns: Option<&'a [ChannelPattern]>,
     ) -> BoxStream<'a, Result<Row, Error>> {
-        let Some(frozen) = Frozen::new(&window) else {
+        let Some(frozen) = Frozen::new(window) else {
             return foreign_cursor();
         };
         let epochs = [window.after.epoch, window.upto.epoch];
@@ -233,7 +233,7 @@ impl Source for PostgresSource {
     }
 
     fn rows(&self, window: Window) -> BoxStream<'_, Result<Row, Error>> {
-        self.read(window, None)
+        self.read(&window, None)
     }
 
     fn rows_on<'a>(
@@ -241,7 +241,7 @@ impl Source for PostgresSource {
         window: Window,
         patterns: &'a [ChannelPattern],
     ) -> BoxStream<'a, Result<Row, Error>> {
-        self.read(window, Some(patterns))
+        self.read(&window, Some(patterns))
     }
 
     fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {

@@ -131,13 +131,13 @@ impl Wanted {
             }
             match pattern.as_str() {
                 "*" => return None,
-                name => match name.strip_suffix('*') {
-                    Some(prefix) => prefixes.push(prefix.to_owned()),
-                    None => {
+                name => {
+                    let prefix = name.strip_suffix('*').map(str::to_owned);
+                    prefixes.push(prefix.unwrap_or_else(|| {
                         names.push(name.to_owned());
-                        prefixes.push(format!("{name}:"));
-                    }
-                },
+                        format!("{name}:")
+                    }));
+                }
             }
         }
         names.sort_unstable();

@@ -1,0 +1,147 @@
+//! What a URL asks for: channels, a position, and how much.
+
+use std::time::Duration;
+
+use warp::http::StatusCode;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::problem;
+use crate::event::ChannelPattern;
+use crate::protocol::Since;
+
+/// The parameters of a URL, or the answer to one that cannot be understood.
+pub(super) struct Query(Vec<(String, String)>);
+
+/// Why a request cannot be understood.
+pub(super) struct Refusal {
+    error: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    /// The answer.
+    pub fn respond(&self) -> Response {
+        problem(StatusCode::BAD_REQUEST, self.error, &self.message)
+    }
+}
+
+/// Takes the query of a request; none is an empty one.
+pub(super) fn query() -> impl Filter<Extract = (Query,), Error = Rejection> + Clone {
+    warp::query::raw()
+        .or_else(async |_: Rejection| Ok::<_, Rejection>((String::new(),)))
+        .map(|text: String| {
+            let pairs = url::form_urlencoded::parse(text.as_bytes());
+            Query(pairs.into_owned().collect())
+        })
+}
+
+impl Query {
+    /// Refuses parameters that are not known: a mistyped one must not be taken for one left out.
+    pub fn allow(&self, names: &[&str]) -> Result<(), Refusal> {
+        match self.0.iter().find(|(name, _)| !names.contains(&&**name)) {
+            None => Ok(()),
+            Some((name, _)) => Err(refuse(
+                "bad_request",
+                &format!(
+                    "there is no parameter {name:?}; there are {}",
+                    names.join(", ")
+                ),
+            )),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| &**value)
+    }
+
+    /// Whether it is there, and does not say no.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| !matches!(value, "0" | "false"))
+    }
+
+    /// `channels=tasks,messages:42`, or several of them.
+    pub fn channels(&self, limit: usize) -> Result<Vec<ChannelPattern>, Refusal> {
+        let mut channels = Vec::new();
+        let lists = self.0.iter().filter(|(name, _)| name == "channels");
+        for name in lists.flat_map(|(_, list)| list.split(',')) {
+            let name = name.trim();
+            match ChannelPattern::parse(name) {
+                Ok(pattern) if channels.contains(&pattern) => {}
+                Ok(pattern) => channels.push(pattern),
+                Err(error) => {
+                    return Err(refuse("invalid_channel", &format!("{name:?}: {error}")));
+                }
+            }
+            if channels.len() > limit {
+                return Err(refuse(
+                    "channel_limit",
+                    &format!(
+                        "at most {limit} channels; a pattern such as messages:* counts as one"
+                    ),
+                ));
+            }
+        }
+        if channels.is_empty() {
+            return Err(refuse(
+                "bad_request",
+                "name at least one channel, for example ?channels=tasks,messages:42",
+            ));
+        }
+        Ok(channels)
+    }
+
+    /// `now`, `earliest` or a cursor; now where it is left out.
+    pub fn since(&self, name: &str) -> Result<Since, Refusal> {
+        match self.get(name) {
+            None | Some("") => Ok(Since::Now),
+            Some(text) => Since::parse(text).map_err(|error| {
+                refuse(
+                    "cursor_invalid",
+                    &format!("{name} is now, earliest or a cursor, and this is {error}"),
+                )
+            }),
+        }
+    }
+
+    /// A number within limits.
+    pub fn number(&self, name: &str, default: usize, most: usize) -> Result<usize, Refusal> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => match text.parse() {
+                Ok(number) if (1..=most).contains(&number) => Ok(number),
+                _ => Err(refuse(
+                    "bad_request",
+                    &format!("{name} is a number from 1 to {most}"),
+                )),
+            },
+        }
+    }
+
+    /// A time such as `30s`, or a number of seconds.
+    pub fn duration(&self, name: &str, most: Duration) -> Result<Duration, Refusal> {
+        let Some(text) = self.get(name) else {
+            return Ok(Duration::ZERO);
+        };
+        let seconds = text.parse().ok().map(Duration::from_secs);
+        match seconds.or_else(|| humantime::parse_duration(text).ok()) {
+            Some(duration) if duration <= most => Ok(duration),
+            _ => Err(refuse(
+                "bad_request",
+                &format!(
+                    "{name} is a time of up to {}, for example 30s",
+                    humantime::format_duration(most)
+                ),
+            )),
+        }
+    }
+}
+
+fn refuse(error: &'static str, message: &str) -> Refusal {
+    Refusal {
+        error,
+        message: message.to_owned(),
+    }
+}
