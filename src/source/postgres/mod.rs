@@ -24,7 +24,7 @@ use crate::event::{Channels, Event, EventId};
 
 use connect::{connect_options, prepare};
 pub use insert::PostgresInsert;
-use life::{Durable, Life, epoch_of, primary};
+use life::{Durable, Life, epoch_of, leave_mark, primary};
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
 const NOTIFY_CHANNEL: &str = "rowcast";
@@ -354,10 +354,16 @@ impl Source for PostgresSource {
 
     fn postpone_wakes(&self, lease: Duration) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
+            let mut polling = self.polling().await?;
+            // Asked to hurry less while events flow, which is when a mark is worth its cost. Without it less is found
+            // again after a failover, so it is no error.
+            if let Err(error) = leave_mark(&mut polling.connection, polling.epoch).await {
+                tracing::debug!(%error, "could not leave a mark in the epoch of the feed");
+            }
             if !self.wake {
+                self.keep(polling).await;
                 return Ok(());
             }
-            let mut polling = self.polling().await?;
             sqlx::query!(
                 r#"SELECT setval('rowcast_lease', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1) AS lease
                     WHERE (SELECT last_value FROM rowcast_lease)

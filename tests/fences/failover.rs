@@ -1,0 +1,205 @@
+//! A standby takes over. It may lack the last of the primary's log; then it gives transaction ids out again that the
+//! primary had used, and rows that were delivered are gone.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::scene::{Scene, connect, insert, keys, next_xid, run, texts, use_up};
+use super::support::forwarder::Forwarder;
+use super::support::{DEADLINE, Postgres, until};
+
+/// A primary and its standby, and an address that means the one that is in charge.
+struct Pair {
+    primary: Postgres,
+    standby: Postgres,
+    forwarder: Forwarder,
+    name: String,
+    /// Of the address.
+    url: String,
+    scene: Scene,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        // The standby may be in need of the log some time after it was written.
+        let primary = Postgres::start_with("wal_keep_size = '64MB'");
+        let direct = primary.create_database().await;
+        let name = direct.rsplit('/').next().expect("a path").to_owned();
+        let forwarder = Forwarder::start(primary.port()).await;
+        let url = forwarder.url(&direct, primary.port());
+        let scene = Scene::start(&url).await;
+        let standby = primary.standby();
+        Self {
+            primary,
+            standby,
+            forwarder,
+            name,
+            url,
+            scene,
+        }
+    }
+
+    /// Waits until the standby has all that the primary has written.
+    async fn in_step(&self) {
+        let mut primary = connect(&self.primary.url(&self.name)).await;
+        let written = texts(&mut primary, "SELECT pg_current_wal_insert_lsn()::text").await;
+        let mut standby = connect(&self.standby.url(&self.name)).await;
+        until("a standby in step", async || {
+            let sql = format!(
+                "SELECT (pg_last_wal_replay_lsn() >= '{}')::text",
+                written[0]
+            );
+            (texts(&mut standby, &sql).await == ["true"]).then_some(())
+        })
+        .await;
+    }
+
+    /// The primary is gone for good, and the standby, as it is, takes its place.
+    async fn fail_over(&self) {
+        self.primary.kill_9();
+        // If it was stopped, it starts without a primary to stream from.
+        self.standby.restart();
+        self.standby.promote().await;
+    }
+
+    fn switch(&self) {
+        self.forwarder.switch_to(self.standby.port());
+    }
+}
+
+/// Waits until a row at the present end is with everybody: so is all that was written before it.
+async fn settle(scene: &Scene, url: &str, key: &str, all: &mut Vec<String>) {
+    let key = vec![key.to_owned()];
+    insert(&mut connect(url).await, &key).await;
+    scene.wait(&key[0]).await;
+    all.extend(key);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_in_step_takes_over() {
+    let pair = Pair::start().await;
+    let mut all = keys("before", 20);
+    insert(&mut connect(&pair.url).await, &all).await;
+    settle(&pair.scene, &pair.url, "settled", &mut all).await;
+    pair.in_step().await;
+    pair.fail_over().await;
+    pair.switch();
+    let after = keys("after", 20);
+    insert(&mut connect(&pair.url).await, &after).await;
+    all.extend(after);
+    pair.scene.heard_exactly(&all, 0).await;
+}
+
+/// The rows that are lost were delivered, so there are more transaction ids behind the feed than the new primary has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_without_the_last_of_the_log_takes_over() {
+    for checkpoint in [false, true] {
+        let pair = Pair::start().await;
+        let mut all = keys("before", 20);
+        insert(&mut connect(&pair.url).await, &all).await;
+        settle(&pair.scene, &pair.url, "settled", &mut all).await;
+        pair.in_step().await;
+        pair.standby.stop();
+        // Delivered, and lost.
+        let lost = keys("lost", 30);
+        let mut writer = connect(&pair.url).await;
+        insert(&mut writer, &lost).await;
+        pair.scene.wait("lost-29").await;
+        let used = next_xid(&mut writer).await;
+        all.extend(lost);
+        pair.fail_over().await;
+        // These have ids of transactions that the feed knows as ended.
+        let survivors = keys("survivor", 10);
+        let mut writer = connect(&pair.standby.url(&pair.name)).await;
+        insert(&mut writer, &survivors).await;
+        assert!(next_xid(&mut writer).await < used, "ids are used again");
+        if checkpoint {
+            // It hides what was there at the promotion.
+            run(&mut writer, "CHECKPOINT").await;
+        }
+        all.extend(survivors);
+        pair.switch();
+        settle(&pair.scene, &pair.url, "later", &mut all).await;
+        pair.scene.heard_exactly(&all, 0).await;
+    }
+}
+
+/// By the time that anybody looks, the new primary has passed the place of the feed, has been restarted, which leaves a
+/// checkpoint that knows of it, and a second standby may have taken over from the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_noticed_late() {
+    for twice in [false, true] {
+        let pair = Pair::start().await;
+        let mut all = keys("before", 5);
+        insert(&mut connect(&pair.url).await, &all).await;
+        settle(&pair.scene, &pair.url, "settled", &mut all).await;
+        pair.in_step().await;
+        pair.standby.stop();
+        let lost = keys("lost", 30);
+        let mut writer = connect(&pair.url).await;
+        insert(&mut writer, &lost).await;
+        pair.scene.wait("lost-29").await;
+        let used = next_xid(&mut writer).await;
+        all.extend(lost);
+        pair.fail_over().await;
+        let survivors = keys("survivor", 20);
+        let mut writer = connect(&pair.standby.url(&pair.name)).await;
+        insert(&mut writer, &survivors).await;
+        all.extend(survivors);
+        use_up(&mut writer, 50).await;
+        assert!(next_xid(&mut writer).await > used);
+        drop(writer);
+        pair.standby.restart();
+        let second = twice.then(|| pair.standby.standby());
+        if let Some(second) = &second {
+            pair.standby.stop();
+            second.promote().await;
+            pair.forwarder.switch_to(second.port());
+        } else {
+            pair.switch();
+        }
+        settle(&pair.scene, &pair.url, "later", &mut all).await;
+        pair.scene.heard_exactly(&all, 0).await;
+    }
+}
+
+/// The standby was away since before the feed was there: nothing tells what it has. Clients are told so, once, and all
+/// that comes after is delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_never_heard_of_the_feed_takes_over() {
+    let primary = Postgres::start_with("wal_keep_size = '64MB'");
+    let direct = primary.create_database().await;
+    let name = direct.rsplit('/').next().expect("a path").to_owned();
+    let config = rowcast::DatabaseConfig::new(&direct).expect("a URL");
+    // The tables alone: nobody has read yet.
+    let mut writer = connect(&direct).await;
+    drop(
+        rowcast::source::open_insert(&config, rowcast::Migrate::Auto)
+            .await
+            .expect("the tables are made"),
+    );
+    let standby = primary.standby();
+    standby.stop();
+    let forwarder = Forwarder::start(primary.port()).await;
+    let url = forwarder.url(&direct, primary.port());
+    let scene = Scene::start(&url).await;
+    let mut all = keys("lost", 10);
+    insert(&mut writer, &all).await;
+    scene.wait("lost-9").await;
+    primary.kill_9();
+    standby.restart();
+    standby.promote().await;
+    forwarder.switch_to(standby.port());
+    let _ = tokio::time::timeout(DEADLINE, async {
+        while scene.broadcaster.stats().resets == 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    scene.server.wait_logged("told to refetch", 1).await;
+    let later = keys("later", 10);
+    insert(&mut connect(&standby.url(&name)).await, &later).await;
+    all.extend(later);
+    scene.heard_exactly(&all, 1).await;
+}
