@@ -3,6 +3,7 @@
 mod banner;
 #[cfg(feature = "sqlite")]
 mod demo;
+mod doctor;
 mod emit;
 mod log;
 mod migrate;
@@ -52,6 +53,8 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Create or update the tables.
     Migrate(migrate::MigrateArgs),
+    /// Look whether the database is fit for a feed, and mend what a restore or a failover left behind.
+    Doctor(doctor::DoctorArgs),
     /// Insert events.
     Emit(emit::EmitArgs),
     /// Print events as they come, as a client of a running server.
@@ -143,6 +146,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         None => serve::run(cli.serve).await,
         Some(Command::Serve(args)) => serve::run(*args).await,
         Some(Command::Migrate(args)) => migrate::run(args).await,
+        Some(Command::Doctor(args)) => doctor::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
         #[cfg(feature = "sqlite")]

@@ -1,7 +1,8 @@
 //! A crash of a server that answers before a commit is on the disk forgets commits, and gives their ids out again.
 
-use super::scene::{Scene, connect, insert, keys, next_xid, texts};
+use super::scene::{Scene, keys};
 use super::support::Postgres;
+use super::writer::{connect, insert, next_xid, texts};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_forgets_commits_that_were_delivered() {

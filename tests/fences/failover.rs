@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::scene::{Scene, connect, insert, keys, next_xid, run, texts, use_up};
+use super::scene::{Scene, keys};
 use super::support::forwarder::Forwarder;
 use super::support::{DEADLINE, Postgres, until};
+use super::writer::{connect, insert, next_xid, run, texts, use_up};
 
 /// A primary and its standby, and an address that means the one that is in charge.
 struct Pair {

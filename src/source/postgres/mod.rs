@@ -2,6 +2,7 @@
 //! (Skype, about 2007); docs/ARCHITECTURE.md tells why `id > cursor` loses rows and this does not.
 
 mod connect;
+pub(super) mod doctor;
 mod insert;
 mod life;
 
@@ -23,6 +24,7 @@ use crate::error::Error;
 use crate::event::{Channels, Event, EventId};
 
 use connect::{connect_options, prepare};
+use doctor::refuse_rows_from_the_future;
 pub use insert::PostgresInsert;
 use life::{Durable, Life, epoch_of, leave_mark, primary};
 
@@ -113,6 +115,7 @@ impl PostgresSource {
             boot: row.boot,
             crash: row.crash,
         };
+        refuse_rows_from_the_future(&mut connection).await?;
         let durable = epoch_of(&mut connection, &life).await?;
         let epoch = durable.epoch;
         let mut known = self.durable();

@@ -1,5 +1,6 @@
 //! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
 
+pub(super) mod doctor;
 mod file;
 
 use std::path::Path;
