@@ -14,6 +14,8 @@ mod failover;
 #[cfg(feature = "postgres")]
 mod restore;
 mod scene;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 #[cfg(feature = "postgres")]
 mod writer;
 

@@ -2,6 +2,7 @@
 
 pub(super) mod doctor;
 mod file;
+mod life;
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -25,6 +26,7 @@ use crate::error::Error;
 use crate::event::{Channels, Event, EventId, NewEvent};
 
 use file::{FileIdentity, parent, watch_log};
+use life::{Known, begin_epoch, epoch_of, get_to_know};
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,12 +57,6 @@ pub struct SqliteSource {
 struct Reader {
     connection: SqliteConnection,
     file: Option<FileIdentity>,
-}
-
-/// The file that was there last, or none if that is gone, and its epoch.
-struct Known {
-    file: Option<FileIdentity>,
-    epoch: Epoch,
 }
 
 impl SqliteSource {
@@ -112,37 +108,8 @@ impl SqliteSource {
             .connect()
             .await
             .map_err(Error::database("open the file"))?;
-        self.get_to_know(file, &mut connection).await?;
+        get_to_know(&mut *self.known.lock().await, file, &mut connection).await?;
         Ok(Reader { connection, file })
-    }
-
-    /// Begins an epoch in a file that took the place of another and is of the same one: a copy. Its ids count on from
-    /// when it was made, and so did those of the file that clients have their places in.
-    async fn get_to_know(
-        &self,
-        file: Option<FileIdentity>,
-        connection: &mut SqliteConnection,
-    ) -> Result<(), Error> {
-        let mut known = self.known.lock().await;
-        let mut epoch = epoch_of(connection).await?;
-        if known
-            .as_ref()
-            .is_some_and(|known| known.file != file && known.epoch == epoch)
-        {
-            // One statement, so that of several servers that notice one begins it, and the others find it begun.
-            let number = epoch.number.cast_signed();
-            sqlx::query!(
-                "INSERT INTO rowcast_epochs (tag) SELECT abs(random()) % 4294967296
-                  WHERE ? = (SELECT max(epoch) FROM rowcast_epochs)",
-                number
-            )
-            .execute(&mut *connection)
-            .await
-            .map_err(Error::database("begin an epoch in the file"))?;
-            epoch = epoch_of(connection).await?;
-        }
-        *known = Some(Known { file, epoch });
-        Ok(())
     }
 
     async fn keep(&self, reader: Reader) {
@@ -154,24 +121,18 @@ impl Source for SqliteSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            // The epoch is read every time: a backup may be restored into the open file.
-            // sqlite_sequence remembers ids whose rows are gone; a view has none, so the rows themselves count too.
-            let row = sqlx::query!(
-                r#"SELECT epoch, tag, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
-                                          coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64"
-                     FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1"#
-            )
-            .fetch_one(&mut reader.connection)
-            .await
-            .map_err(Error::database("ask for the present position"))?;
+            let mut edge = present_edge(&mut reader.connection).await?;
+            let mut known = self.known.lock().await;
+            if let Some(known) = known.as_mut() {
+                if known.went_back(&edge) {
+                    begin_epoch(&mut reader.connection, edge.epoch).await?;
+                    edge = present_edge(&mut reader.connection).await?;
+                }
+                known.note(&edge);
+            }
+            drop(known);
             self.keep(reader).await;
-            Ok(Cursor {
-                epoch: Epoch {
-                    number: row.epoch.cast_unsigned(),
-                    tag: row.tag as u32,
-                },
-                position: Position::Id(row.id),
-            })
+            Ok(edge)
         })
     }
 
@@ -285,14 +246,23 @@ impl Source for SqliteSource {
     }
 }
 
-async fn epoch_of(connection: &mut SqliteConnection) -> Result<Epoch, Error> {
-    let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
-        .fetch_one(connection)
-        .await
-        .map_err(Error::database("look up the epoch of the feed"))?;
-    Ok(Epoch {
-        number: row.epoch.cast_unsigned(),
-        tag: row.tag as u32,
+async fn present_edge(connection: &mut SqliteConnection) -> Result<Cursor, Error> {
+    // The epoch is read every time: a backup may be restored into the open file.
+    // sqlite_sequence remembers ids whose rows are gone; a view has none, so the rows themselves count too.
+    let row = sqlx::query!(
+        r#"SELECT epoch, tag, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
+                                  coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64"
+             FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1"#
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(Error::database("ask for the present position"))?;
+    Ok(Cursor {
+        epoch: Epoch {
+            number: row.epoch.cast_unsigned(),
+            tag: row.tag as u32,
+        },
+        position: Position::Id(row.id),
     })
 }
 
