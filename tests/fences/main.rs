@@ -6,16 +6,22 @@
 mod support;
 
 #[cfg(feature = "postgres")]
+mod clock;
+#[cfg(feature = "postgres")]
 mod crash;
 #[cfg(feature = "postgres")]
 mod doctor;
 #[cfg(feature = "postgres")]
 mod failover;
 #[cfg(feature = "postgres")]
+mod replica;
+#[cfg(feature = "postgres")]
 mod restore;
 mod scene;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "postgres")]
+mod table;
 #[cfg(feature = "postgres")]
 mod writer;
 

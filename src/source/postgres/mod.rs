@@ -367,10 +367,12 @@ impl Source for PostgresSource {
                 self.keep(polling).await;
                 return Ok(());
             }
+            // One that ends long after ours was given by a clock that has been set back since.
             sqlx::query!(
                 r#"SELECT setval('rowcast_lease', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1) AS lease
                     WHERE (SELECT last_value FROM rowcast_lease)
-                          < (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 / 2"#,
+                          NOT BETWEEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 / 2
+                                  AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 * 10"#,
                 i64::try_from(lease.as_millis()).unwrap_or(i64::MAX),
             )
             .fetch_optional(&mut polling.connection)
