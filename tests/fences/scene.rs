@@ -1,5 +1,6 @@
 //! A real server on a database, two subscribers, a listener in this process, and rows that are told apart by keys.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +79,35 @@ impl Scene {
             self.heard().iter().any(|heard| heard == key).then_some(())
         })
         .await;
+    }
+
+    /// Everybody has had each of these keys once, and none of any other more than once, which `may` allows; nobody was told
+    /// to refetch. Gives how many of the others the first subscriber had.
+    pub async fn heard_once(&self, keys: &HashSet<String>, may: impl Fn(&str) -> bool) -> usize {
+        for key in keys {
+            self.wait(key).await;
+        }
+        sleep(AFTERWARDS).await;
+        let mut all = vec![self.heard()];
+        for subscriber in &self.subscribers {
+            let notes = subscriber.notes();
+            assert_eq!((notes.resets, notes.gone), (0, false), "(resets, gone)");
+            all.push(notes.keys.iter().map(|(key, _)| key.clone()).collect());
+        }
+        let mut others = 0;
+        for had in all {
+            let once: HashSet<_> = had.iter().cloned().collect();
+            let lost: Vec<_> = keys.difference(&once).collect();
+            let alien: Vec<_> = once.difference(keys).filter(|key| !may(key)).collect();
+            assert!(
+                lost.is_empty() && alien.is_empty(),
+                "lost {lost:?}, alien {alien:?}"
+            );
+            assert_eq!(had.len() - once.len(), 0, "none comes twice");
+            others = once.difference(keys).count();
+        }
+        assert_eq!(self.broadcaster.stats().resets, 0);
+        others
     }
 
     /// Everybody has had these keys, each once, and nothing else, whatever the order; and was told to refetch this often.
