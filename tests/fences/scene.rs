@@ -1,5 +1,6 @@
 //! A real server on a database, two subscribers, a listener in this process, and rows that are told apart by keys.
 
+#[cfg(feature = "postgres")]
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -83,6 +84,7 @@ impl Scene {
 
     /// Everybody has had each of these keys once, and none of any other more than once, which `may` allows; nobody was told
     /// to refetch. Gives how many of the others the first subscriber had.
+    #[cfg(feature = "postgres")]
     pub async fn heard_once(&self, keys: &HashSet<String>, may: impl Fn(&str) -> bool) -> usize {
         for key in keys {
             self.wait(key).await;
