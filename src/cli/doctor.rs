@@ -58,7 +58,7 @@ pub(super) async fn run(args: DoctorArgs) -> Result<(), Error> {
         )));
     }
     if count(Verdict::Repaired) > 0 {
-        anstream::println!("all is well now; restart servers that were running meanwhile");
+        anstream::println!("all is well now");
     } else {
         anstream::println!("all is well");
     }

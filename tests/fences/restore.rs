@@ -235,7 +235,7 @@ async fn a_new_epoch_resets_whoever_comes_back() {
         &["doctor", "--new-epoch"],
         &url,
         0,
-        &["forgot all epochs", "restart servers"],
+        &["forgot all epochs", "servers that start from now on"],
     );
     let source = rowcast::source::open(&config, Migrate::Auto)
         .await

@@ -140,7 +140,7 @@ impl Examination {
             .await
             .map_err(Error::database("forget the epochs"))?;
         self.found(Finding::repaired(
-            "forgot all epochs: clients that come with an earlier position get a reset",
+            "forgot all epochs: clients that come with an earlier position get a reset, from servers that start from now on",
         ));
         Ok(())
     }
