@@ -244,6 +244,22 @@ async fn a_new_epoch_resets_whoever_comes_back() {
     assert_eq!(place, None);
 }
 
+/// Numbers, not texts: the greatest is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supplied_xid_is_told() {
+    let server = Postgres::start();
+    let url = server.create_database().await;
+    expect(&["migrate"], &url, 0, &[]);
+    let mut writer = connect(&url).await;
+    for xid in [99_999, 100_000] {
+        let insert = format!("INSERT INTO events (channel, type, xid) VALUES ('t', 't', '{xid}')");
+        run(&mut writer, &insert).await;
+    }
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["doctor"]] {
+        expect(command, &url, 1, &["up to xid 100000, "]);
+    }
+}
+
 /// A dump that leaves the sequence behind makes every insert fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sequence_that_is_behind_is_set() {

@@ -21,7 +21,7 @@ pub(in crate::source::postgres) async fn refuse_rows_from_the_future(
     let row = sqlx::query!(
         r#"SELECT xid::text AS "xid!", pg_snapshot_xmax(pg_current_snapshot())::text AS "next!"
              FROM events WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
-            ORDER BY xid DESC, id DESC LIMIT 1"#
+            ORDER BY events.xid DESC, id DESC LIMIT 1"#
     )
     .fetch_optional(connection)
     .await
