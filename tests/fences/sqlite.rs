@@ -133,6 +133,41 @@ async fn the_memory_of_ids_is_deleted() {
     scene.heard_exactly(&all, 1).await;
 }
 
+/// Emptied, and filled beyond the old ids, all between two looks: in one transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_table_is_filled_anew_with_the_same_ids() {
+    let database = Database::sqlite().await;
+    let scene = Scene::start(&database.url).await;
+    let mut writer = database.connect().await;
+    let mut all = keys("before", 20);
+    insert(&mut writer, &all).await;
+    scene.wait("before-19").await;
+    let away = scene.broadcaster.cursor();
+    writer
+        .run(
+            "BEGIN IMMEDIATE; DELETE FROM events; DELETE FROM sqlite_sequence;
+             INSERT INTO events (channel, type)
+             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 40)
+             SELECT 'elsewhere', 't' FROM n; COMMIT",
+        )
+        .await;
+    // The state that clients refetch has them.
+    until("a reset", async || {
+        (scene.broadcaster.stats().resets == 1).then_some(())
+    })
+    .await;
+    scene.server.wait_logged("told to refetch", 1).await;
+    let after = keys("after", 10);
+    insert(&mut writer, &after).await;
+    all.extend(after);
+    scene.heard_exactly(&all, 1).await;
+    assert_eq!(
+        place_of(&database.url, &away).await,
+        None,
+        "it is told to refetch"
+    );
+}
+
 /// Into the file that is open: neither its path nor its inode tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_restored_into_the_open_file() {

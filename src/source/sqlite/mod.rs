@@ -21,12 +21,12 @@ use tokio::time::{Instant, sleep};
 use super::{
     BadRow, DatabaseConfig, DatabaseUrl, Insert, Migrate, Row, Source, Window, set_up_tables,
 };
-use crate::cursor::{Cursor, Epoch, Position};
+use crate::cursor::{Cursor, Position};
 use crate::error::Error;
 use crate::event::{Channels, Event, EventId, NewEvent};
 
 use file::{FileIdentity, parent, watch_log};
-use life::{Known, begin_epoch, epoch_of, get_to_know};
+use life::{Known, begin_epoch, epoch_of, get_to_know, present};
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,18 +121,18 @@ impl Source for SqliteSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            let mut edge = present_edge(&mut reader.connection).await?;
             let mut known = self.known.lock().await;
+            let mut now = present(&mut reader.connection, known.as_ref()).await?;
             if let Some(known) = known.as_mut() {
-                if known.went_back(&edge) {
-                    begin_epoch(&mut reader.connection, edge.epoch).await?;
-                    edge = present_edge(&mut reader.connection).await?;
+                if known.went_back(&now) {
+                    begin_epoch(&mut reader.connection, now.edge.epoch).await?;
+                    now = present(&mut reader.connection, None).await?;
                 }
-                known.note(&edge);
+                known.note(&now);
             }
             drop(known);
             self.keep(reader).await;
-            Ok(edge)
+            Ok(now.edge)
         })
     }
 
@@ -244,26 +244,6 @@ impl Source for SqliteSource {
             }
         }
     }
-}
-
-async fn present_edge(connection: &mut SqliteConnection) -> Result<Cursor, Error> {
-    // The epoch is read every time: a backup may be restored into the open file.
-    // sqlite_sequence remembers ids whose rows are gone; a view has none, so the rows themselves count too.
-    let row = sqlx::query!(
-        r#"SELECT epoch, tag, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
-                                  coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64"
-             FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1"#
-    )
-    .fetch_one(connection)
-    .await
-    .map_err(Error::database("ask for the present position"))?;
-    Ok(Cursor {
-        epoch: Epoch {
-            number: row.epoch.cast_unsigned(),
-            tag: row.tag as u32,
-        },
-        position: Position::Id(row.id),
-    })
 }
 
 /// Writes events into a SQLite file.
