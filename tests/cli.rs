@@ -194,7 +194,7 @@ async fn sqlite_files_that_cannot_be_used_are_named() {
         (
             &["serve", "--migrate", "check"],
             "foreign.db",
-            &["3 of 3 migrations"],
+            &["4 of 4 migrations"],
         ),
         (
             &["serve", "--migrate", "check"],
@@ -329,12 +329,12 @@ async fn postgres_that_cannot_be_used_is_named() {
         (
             &["serve", "--migrate", "check"],
             &foreign.url,
-            &["3 of 3 migrations", "rowcast migrate"],
+            &["4 of 4 migrations", "rowcast migrate"],
         ),
         (
             &["migrate", "--check"],
             &foreign.url,
-            &["3 of 3 migrations", "rowcast migrate"],
+            &["4 of 4 migrations", "rowcast migrate"],
         ),
     ] {
         let mut command = rowcast(arguments);

@@ -15,7 +15,7 @@ use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::event::Event;
 use crate::source::Window;
-use crate::tail::Batch;
+use crate::tail::{Batch, Recent};
 
 /// Wait of a listener that reads from the table, after an error.
 const CATCH_UP_RETRY: Duration = Duration::from_secs(1);
@@ -31,6 +31,7 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
                     continue;
                 }
                 for event in &batch.events {
+                    listener.recent.is_repeat(event);
                     yield Arc::clone(event);
                 }
                 listener.cursor = batch.upto.clone();
@@ -38,7 +39,11 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
             // Overflowed, or all is over.
             loop {
                 let upto = match listener.rejoin() {
-                    Rejoin::Live(fresh) => { queue = fresh; break }
+                    Rejoin::Live(fresh) => {
+                        listener.recent.repeats_are_over();
+                        queue = fresh;
+                        break;
+                    }
                     Rejoin::Ended => return,
                     Rejoin::Read(upto) => upto,
                 };
@@ -47,7 +52,9 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
                 while let Some(page) = reading.next().await {
                     for event in page {
                         listener.cursor = window.after_row(event.id);
-                        yield event;
+                        if !listener.recent.is_repeat(&event) {
+                            yield event;
+                        }
                     }
                 }
                 match reading.ended().await {
@@ -70,6 +77,7 @@ struct Listener {
     id: u64,
     /// The position after everything it has.
     cursor: Cursor,
+    recent: Recent,
 }
 
 /// How a listener goes on after its queue has ended.
@@ -96,6 +104,7 @@ impl Listener {
             table: Table::new(Arc::clone(shared)),
             id,
             cursor,
+            recent: Recent::default(),
         };
         (listener, queue)
     }
@@ -125,7 +134,11 @@ impl Listener {
         };
         match places.await {
             Ok((Some(after), Some(upto))) => {
-                self.cursor = after;
+                if after != self.cursor {
+                    // A safe place, before some of what it has.
+                    self.recent.expect_repeats();
+                    self.cursor = after;
+                }
                 if self.cursor.reaches(&upto) {
                     // It knows of the present life before the feed does, which looks again within seconds.
                     sleep(CATCH_UP_RETRY).await;

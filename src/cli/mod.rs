@@ -3,6 +3,7 @@
 mod banner;
 #[cfg(feature = "sqlite")]
 mod demo;
+mod doctor;
 mod emit;
 mod log;
 mod migrate;
@@ -55,6 +56,8 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Delete old events.
     Prune(prune::PruneArgs),
+    /// Look whether the database is fit for a feed, and mend what a restore or a failover left behind.
+    Doctor(doctor::DoctorArgs),
     /// Insert events.
     Emit(emit::EmitArgs),
     /// Print events as they come, as a client of a running server.
@@ -147,6 +150,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Some(Command::Serve(args)) => serve::run(*args).await,
         Some(Command::Migrate(args)) => migrate::run(args).await,
         Some(Command::Prune(args)) => prune::run(args).await,
+        Some(Command::Doctor(args)) => doctor::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
         #[cfg(feature = "sqlite")]

@@ -16,6 +16,8 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Health {
     stats: Arc<Counters>,
     failing_since: Option<Instant>,
+    /// What somebody has to do something about, as it was logged last.
+    told: Option<String>,
     failures: u32,
 }
 
@@ -24,6 +26,7 @@ impl Health {
         Self {
             stats,
             failing_since: None,
+            told: None,
             failures: 0,
         }
     }
@@ -38,6 +41,7 @@ impl Health {
                 "the database is back; the feed goes on where it was"
             );
             self.failures = 0;
+            self.told = None;
         }
     }
 
@@ -47,11 +51,15 @@ impl Health {
             Ok(value) => Some(value),
             Err(error) => {
                 self.stats.poll_errors.add(1);
-                if self.failing_since.is_none() {
+                // The reason may change: a lost connection, and then a standby in the place of the primary.
+                let asks = matches!(error, Error::Unusable(_)).then(|| error.to_string());
+                let is_news = asks.is_some() && asks != self.told;
+                if self.failing_since.is_none() || is_news {
                     tracing::error!(
                         "failed to {error}; trying again until it works, nothing is lost meanwhile"
                     );
-                    self.failing_since = Some(Instant::now());
+                    self.failing_since.get_or_insert_with(Instant::now);
+                    self.told = asks;
                 } else {
                     tracing::debug!("failed to {error}");
                 }

@@ -23,13 +23,16 @@ use crate::stats::Counters;
 use health::Health;
 pub use pace::PollInterval;
 use pace::{LEASE, Pace};
-use recent::Recent;
+pub(crate) use recent::Recent;
 
 /// Most events of one batch. Enough to write them to a socket at one go, few enough to start with the first early.
 const BATCH_EVENTS_MAX: usize = 1000;
 
 /// Most bytes of payload in one batch, give or take one event.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// A feed that looks at least this often sees every row before it is pruned.
+const UNPRUNED: Duration = Duration::from_secs(30);
 
 /// No answer for this long means the connection is dead, though nobody said so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,6 +94,9 @@ pub(crate) fn follow(
                     if complete {
                         yield tail.pass(chunk.events, window.upto.clone());
                         tail.completed(&window);
+                        if tail.may_have_missed(&window).await {
+                            yield Batch { events: Vec::new(), after: None, upto: window.upto, reset: true };
+                        }
                     } else if let Some(last) = last {
                         yield tail.pass(chunk.events, window.after_row(last));
                     }
@@ -138,6 +144,8 @@ struct Tail {
     recent: Recent,
     /// The position after all that was read; in the midst of a window whose reading broke off.
     cursor: Cursor,
+    /// When a window was last read whole.
+    completed: Instant,
 }
 
 /// What a look at the table has shown.
@@ -161,6 +169,7 @@ impl Tail {
             health,
             recent: Recent::default(),
             cursor,
+            completed: Instant::now(),
         }
     }
 
@@ -250,6 +259,30 @@ impl Tail {
         if window.resume_after.is_none() {
             self.recent.repeats_are_over();
         }
+    }
+
+    /// Whether some of a window may have been pruned before it was read: retention spares what is younger than a minute.
+    async fn may_have_missed(&mut self, window: &Window) -> bool {
+        let before = std::mem::replace(&mut self.completed, Instant::now());
+        if before.elapsed() < UNPRUNED {
+            return false;
+        }
+        let watermark = loop {
+            let asked = within("look up what was pruned", self.source.watermark()).await;
+            if let Some(watermark) = self.health.check(asked).await {
+                break watermark;
+            }
+        };
+        let missed = watermark.is_some_and(|watermark| {
+            watermark.epoch == window.after.epoch && !window.after.reaches(&watermark)
+        });
+        if missed {
+            tracing::warn!(
+                "the feed was away for so long that events were pruned before it read them; clients are told to refetch"
+            );
+            self.stats.resets.add(1);
+        }
+        missed
     }
 
     /// Has writers leave it to us to look. A lease not extended costs them a wake-up, nothing else.

@@ -10,27 +10,27 @@ const RECENT_MAX: usize = 65_536;
 /// What was sent lately. Consulted only after the database came back with another history: the place to go on from is
 /// then a safe one, before the last event sent.
 #[derive(Default)]
-pub(super) struct Recent {
+pub(crate) struct Recent {
     order: VecDeque<u64>,
     known: HashSet<u64>,
     repeats: bool,
 }
 
 impl Recent {
-    pub(super) fn expect_repeats(&mut self) {
+    pub(crate) fn expect_repeats(&mut self) {
         self.repeats = true;
     }
 
-    pub(super) fn repeats_are_over(&mut self) {
+    pub(crate) fn repeats_are_over(&mut self) {
         self.repeats = false;
     }
 
-    pub(super) fn expects_repeats(&self) -> bool {
+    pub(crate) fn expects_repeats(&self) -> bool {
         self.repeats
     }
 
     /// Notes the event, and says whether it was sent before. The time counts too: lost ids are given out again.
-    pub(super) fn is_repeat(&mut self, event: &Event) -> bool {
+    pub(crate) fn is_repeat(&mut self, event: &Event) -> bool {
         use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
         let key =
             BuildHasherDefault::<DefaultHasher>::default().hash_one((event.id, &event.created_at));

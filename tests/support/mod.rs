@@ -9,6 +9,8 @@
 pub mod database;
 #[cfg(feature = "sqlite")]
 pub mod feed;
+#[cfg(feature = "postgres")]
+pub mod forwarder;
 pub mod keys;
 #[cfg(feature = "postgres")]
 pub mod postgres;

@@ -59,6 +59,14 @@ impl Postgres {
         Self::create(Durability::Full)
     }
 
+    /// As [`Postgres::start`], with more lines of settings.
+    pub fn start_with(settings: &str) -> Self {
+        let postgres = Self::start();
+        postgres.configure(settings);
+        postgres.restart();
+        postgres
+    }
+
     /// A standby that streams from this server and answers queries, as of now or later.
     pub fn standby(&self) -> Self {
         let account = self.account;
@@ -170,6 +178,45 @@ impl Postgres {
         File::create(&signal).expect("the directory is ours");
         self.restart();
         fs::remove_file(&signal).expect("the server does not remove it");
+    }
+
+    /// Adds lines of settings, which count from the next start.
+    pub fn configure(&self, settings: &str) {
+        File::options()
+            .append(true)
+            .open(self.keeper.data().join("postgresql.conf"))
+            .and_then(|mut file| writeln!(file, "{settings}"))
+            .expect("cannot write postgresql.conf");
+    }
+
+    /// Makes a standby the primary of a timeline of its own. Returns when it is one.
+    pub async fn promote(&self) {
+        let promoted: bool = sqlx::query_scalar("SELECT pg_promote()")
+            .fetch_one(&mut self.connect().await)
+            .await
+            .expect("cannot promote the standby");
+        assert!(promoted, "the standby was not promoted:\n{}", self.log());
+    }
+
+    /// Runs a client's program against `database`, as `pg_dump`, and gives its output.
+    pub fn run(&self, program: &str, database: &str, arguments: &[&str]) -> String {
+        let output = Command::new(program)
+            .args(["--dbname", &self.url(database)])
+            .args(arguments)
+            .output()
+            .unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+        assert!(
+            output.status.success(),
+            "{program} failed: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// All that the server has logged so far.

@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use tokio::time::timeout;
 use url::Url;
@@ -84,13 +85,12 @@ fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Connects and sees to the tables.
-pub(super) async fn prepare(
+/// Connects to a server that will do.
+pub(super) async fn connect(
     options: &PgConnectOptions,
     config: &DatabaseConfig,
-    migrate: Migrate,
 ) -> Result<PgConnection, Error> {
-    let mut connection = timeout(CONNECT_TIMEOUT, options.connect())
+    let connection = timeout(CONNECT_TIMEOUT, options.connect())
         .await
         .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
         .map_err(|source| Error::Connect {
@@ -104,17 +104,31 @@ pub(super) async fn prepare(
             version / 10_000
         )));
     }
+    Ok(connection)
+}
+
+pub(super) fn migrator(config: &DatabaseConfig) -> Migrator {
     let mut migrator = sqlx::migrate!("migrations/postgres");
     if let Some(schema) = &config.schema {
         migrator.create_schema(quote_identifier(schema));
     }
+    migrator
+}
+
+/// Connects and sees to the tables.
+pub(super) async fn prepare(
+    options: &PgConnectOptions,
+    config: &DatabaseConfig,
+    migrate: Migrate,
+) -> Result<PgConnection, Error> {
+    let mut connection = connect(options, config).await?;
     // A standby says so when its edge is asked for; it cannot be migrated.
     let standby = sqlx::query_scalar!(r#"SELECT pg_is_in_recovery() AS "standby!""#)
         .fetch_one(&mut connection)
         .await
         .map_err(Error::database("ask whether the database is a standby"))?;
     if !standby {
-        set_up_tables(migrator, &mut connection, migrate).await?;
+        set_up_tables(migrator(config), &mut connection, migrate).await?;
     }
     Ok(connection)
 }

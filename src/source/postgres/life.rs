@@ -74,18 +74,16 @@ impl Durable {
 pub(super) async fn epoch_of(connection: &mut PgConnection, life: &Life) -> Result<Durable, Error> {
     let doing = "note the epoch of the feed";
     // A promoted standby may not have had what was on the disk of the primary, and gives the ids of it to others. So
-    // positions of another timeline are cut where this one began. The last checkpoint knows a place that is not after
-    // it, if it is of the timeline before, or one of those that end a life or begin one (nothing was written while it
-    // was made). If it is a later one, the place is 0: not known.
+    // positions of another timeline are cut where an earlier life left its last mark: what was there before the mark is
+    // in the history of this life, and what came after it may not be.
     sqlx::query!(
-        r#"INSERT INTO rowcast_epochs (system_id, timeline, boot, crash, start_xid)
+        r#"INSERT INTO rowcast_epochs (system_id, timeline, boot, crash, start_xid, mark)
            SELECT s.system_identifier, $1, $2, $3,
-                  CASE WHEN c.redo_lsn = c.checkpoint_lsn AND current_setting('wal_level') <> 'minimal'
-                         OR lpad(upper(to_hex(c.timeline_id)), 8, '0') <> $1
-                       THEN (split_part(c.next_xid, ':', 1)::numeric * 4294967296
-                             + split_part(c.next_xid, ':', 2)::numeric)::text::xid8
-                       ELSE '0' END
-             FROM pg_control_system() s, pg_control_checkpoint() c
+                  coalesce((SELECT e.mark FROM rowcast_epochs e
+                             WHERE e.system_id = s.system_identifier AND e.mark::xid = e.xmin
+                             ORDER BY e.mark DESC LIMIT 1), '0'),
+                  pg_current_xact_id()
+             FROM pg_control_system() s
             WHERE NOT EXISTS (SELECT FROM rowcast_epochs e
                                WHERE e.system_id = s.system_identifier
                                  AND e.timeline = $1 AND e.boot = $2 AND e.crash = $3)
@@ -211,6 +209,29 @@ pub(super) async fn lives_since(
         tag: before.tag as u32,
     };
     Ok(Some(Path { epoch, steps }))
+}
+
+/// Leaves a mark in a life: whatever history has it has all transactions before it. Cheap, and nobody waits for it: it
+/// neither waits for the disk nor for another server that does the same.
+pub(super) async fn leave_mark(
+    connection: &mut PgConnection,
+    epoch: Epoch,
+) -> Result<(), sqlx::Error> {
+    // The timeline is asked for by the same statement: a pooler may have given us a server that was promoted meanwhile,
+    // and a mark of its would pass for one of the primary.
+    sqlx::query!(
+        r#"UPDATE rowcast_epochs SET mark = pg_current_xact_id()
+            WHERE epoch = (SELECT epoch FROM rowcast_epochs
+                            WHERE epoch = $1
+                              AND system_id = (SELECT system_identifier FROM pg_control_system())
+                              AND timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+                              FOR UPDATE SKIP LOCKED)
+              AND set_config('synchronous_commit', 'off', true) = 'off'"#,
+        epoch.number.cast_signed(),
+    )
+    .execute(connection)
+    .await
+    .map(drop)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! (Skype, about 2007); docs/ARCHITECTURE.md tells why `id > cursor` loses rows and this does not.
 
 mod connect;
+pub(super) mod doctor;
 mod insert;
 mod life;
 mod retention;
@@ -24,8 +25,9 @@ use crate::error::Error;
 use crate::event::ChannelPattern;
 
 use connect::{connect_options, prepare};
+use doctor::refuse_rows_from_the_future;
 pub use insert::PostgresInsert;
-use life::{Durable, Life, epoch_of, lives_since, primary};
+use life::{Durable, Life, epoch_of, leave_mark, lives_since, primary};
 pub use retention::PostgresPrune;
 use rows::{Frozen, Wanted};
 
@@ -119,6 +121,7 @@ impl PostgresSource {
             boot: row.boot,
             crash: row.crash,
         };
+        refuse_rows_from_the_future(&mut connection).await?;
         let durable = epoch_of(&mut connection, &life).await?;
         let epoch = durable.epoch;
         let mut known = self.durable();
@@ -316,14 +319,22 @@ impl Source for PostgresSource {
 
     fn postpone_wakes(&self, lease: Duration) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
+            let mut polling = self.polling().await?;
+            // Asked to hurry less while events flow, which is when a mark is worth its cost. Without it less is found
+            // again after a failover, so it is no error.
+            if let Err(error) = leave_mark(&mut polling.connection, polling.epoch).await {
+                tracing::debug!(%error, "could not leave a mark in the epoch of the feed");
+            }
             if !self.wake {
+                self.keep(polling).await;
                 return Ok(());
             }
-            let mut polling = self.polling().await?;
+            // One that ends long after ours was given by a clock that has been set back since.
             sqlx::query!(
                 r#"SELECT setval('rowcast_lease', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1) AS lease
                     WHERE (SELECT last_value FROM rowcast_lease)
-                          < (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 / 2"#,
+                          NOT BETWEEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 / 2
+                                  AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 * 10"#,
                 i64::try_from(lease.as_millis()).unwrap_or(i64::MAX),
             )
             .fetch_optional(&mut polling.connection)

@@ -1,7 +1,9 @@
 //! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
 
+pub(super) mod doctor;
 mod file;
 mod insert;
+mod life;
 mod retention;
 mod rows;
 
@@ -19,12 +21,13 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::{Instant, sleep};
 
 use super::{DatabaseConfig, DatabaseUrl, Migrate, Row, Source, Window, only_on, set_up_tables};
-use crate::cursor::{Cursor, Epoch, Position};
+use crate::cursor::{Cursor, Position};
 use crate::error::Error;
 use crate::event::ChannelPattern;
 
 use file::{FileIdentity, parent, watch_log};
 pub use insert::SqliteInsert;
+use life::{Known, begin_epoch, epoch_of, get_to_know, present};
 pub use retention::SqlitePrune;
 use rows::Wanted;
 
@@ -57,12 +60,6 @@ pub struct SqliteSource {
 struct Reader {
     connection: SqliteConnection,
     file: Option<FileIdentity>,
-}
-
-/// The file that was there last, or none if that is gone, and its epoch.
-struct Known {
-    file: Option<FileIdentity>,
-    epoch: Epoch,
 }
 
 impl SqliteSource {
@@ -114,28 +111,8 @@ impl SqliteSource {
             .connect()
             .await
             .map_err(Error::database("open the file"))?;
-        self.get_to_know(file, &mut connection).await?;
+        get_to_know(&mut *self.known.lock().await, file, &mut connection).await?;
         Ok(Reader { connection, file })
-    }
-
-    /// Begins an epoch in a file that took the place of another and is of the same one: a copy. Its ids count on from
-    /// when it was made, and so did those of the file that clients have their places in.
-    async fn get_to_know(
-        &self,
-        file: Option<FileIdentity>,
-        connection: &mut SqliteConnection,
-    ) -> Result<(), Error> {
-        let mut known = self.known.lock().await;
-        let mut epoch = epoch_of(connection).await?;
-        if known
-            .as_ref()
-            .is_some_and(|known| known.file != file && known.epoch == epoch)
-        {
-            begin_epoch(connection, epoch).await?;
-            epoch = epoch_of(connection).await?;
-        }
-        *known = Some(Known { file, epoch });
-        Ok(())
     }
 
     async fn keep(&self, reader: Reader) {
@@ -202,24 +179,18 @@ impl Source for SqliteSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async move {
             let mut reader = self.reader().await?;
-            // The epoch is read every time: a backup may be restored into the open file.
-            // sqlite_sequence remembers ids whose rows are gone; a view has none, so the rows themselves count too.
-            let row = sqlx::query!(
-                r#"SELECT epoch, tag, max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0),
-                                          coalesce((SELECT max(id) FROM events), 0)) AS "id!: i64"
-                     FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1"#
-            )
-            .fetch_one(&mut reader.connection)
-            .await
-            .map_err(Error::database("ask for the present position"))?;
+            let mut known = self.known.lock().await;
+            let mut now = present(&mut reader.connection, known.as_ref()).await?;
+            if let Some(known) = known.as_mut() {
+                if known.went_back(&now) {
+                    begin_epoch(&mut reader.connection, now.edge.epoch).await?;
+                    now = present(&mut reader.connection, None).await?;
+                }
+                known.note(&now);
+            }
+            drop(known);
             self.keep(reader).await;
-            Ok(Cursor {
-                epoch: Epoch {
-                    number: row.epoch.cast_unsigned(),
-                    tag: row.tag as u32,
-                },
-                position: Position::Id(row.id),
-            })
+            Ok(now.edge)
         })
     }
 
@@ -235,18 +206,9 @@ impl Source for SqliteSource {
         only_on(self.read(window, Some(patterns)), patterns)
     }
 
-    fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
-        Box::pin(async move {
-            let present = self.edge().await?;
-            // No place of another file has one in this. Where ids of this file went backwards, a backup was restored into
-            // it; they will be given out again, and must not pass for those that clients know.
-            if present.epoch == cursor.epoch && present.is_of_other_history_than(cursor) {
-                let mut reader = self.reader().await?;
-                begin_epoch(&mut reader.connection, present.epoch).await?;
-                self.keep(reader).await;
-            }
-            Ok(None)
-        })
+    fn rebase<'a>(&'a self, _cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
+        // An epoch ends when the file is replaced, and no place of the old file has one in the new.
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     fn watermark(&self) -> BoxFuture<'_, Result<Option<Cursor>, Error>> {
@@ -288,32 +250,6 @@ impl Source for SqliteSource {
             }
         }
     }
-}
-
-/// Begins the epoch after this one.
-async fn begin_epoch(connection: &mut SqliteConnection, last: Epoch) -> Result<(), Error> {
-    // One statement, so that of several servers that notice one begins it, and the others find it begun.
-    let number = last.number.cast_signed();
-    sqlx::query!(
-        "INSERT INTO rowcast_epochs (tag) SELECT abs(random()) % 4294967296
-          WHERE ? = (SELECT max(epoch) FROM rowcast_epochs)",
-        number
-    )
-    .execute(connection)
-    .await
-    .map_err(Error::database("begin an epoch in the file"))?;
-    Ok(())
-}
-
-async fn epoch_of(connection: &mut SqliteConnection) -> Result<Epoch, Error> {
-    let row = sqlx::query!("SELECT epoch, tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1")
-        .fetch_one(connection)
-        .await
-        .map_err(Error::database("look up the epoch of the feed"))?;
-    Ok(Epoch {
-        number: row.epoch.cast_unsigned(),
-        tag: row.tag as u32,
-    })
 }
 
 fn connect_options(
