@@ -141,6 +141,16 @@ pub struct ServeArgs {
     /// in the table.
     #[arg(long, value_name = "BYTES", default_value_t = HubOptions::default().recent_bytes_max as u32, env = "ROWCAST_MAX_RECENT_BYTES", help_heading = "Limits")]
     pub max_recent_bytes: u32,
+
+    /// Most events a client is sent when it comes back. One that has missed more is told to refetch its state, which
+    /// may be cheaper. [default: all there are]
+    #[arg(
+        long,
+        value_name = "EVENTS",
+        env = "ROWCAST_MAX_REPLAY",
+        help_heading = "Limits"
+    )]
+    pub max_replay: Option<u64>,
 }
 
 /// Whether writers wake the feed.
@@ -220,6 +230,7 @@ impl TryFrom<ServeArgs> for Config {
                 message_bytes_max: args.max_message_bytes as usize,
                 outbox_bytes_max: args.max_outbox_bytes as usize,
                 recent_bytes_max: args.max_recent_bytes as usize,
+                replay_events_max: args.max_replay,
             },
         })
     }

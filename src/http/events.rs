@@ -91,7 +91,7 @@ async fn answer(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Respons
     let after = query.since("after")?;
     let limit = query.number("limit", LIMIT, LIMIT_MAX)?;
     let deadline = Instant::now() + query.duration("wait", WAIT_MAX)?;
-    let mut reader = Reader::at_present(hub.sources().clone());
+    let mut reader = Reader::naming_positions(hub.sources().clone());
     let adding = timeout(DATABASE_TIMEOUT, reader.add(&channels, &after));
     let found = match adding.await {
         Ok(Ok(Some(reset))) => Some(Found {

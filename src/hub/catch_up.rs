@@ -105,6 +105,8 @@ pub(super) struct CatchUp {
     pub wishes: Arc<Wishes>,
     pub reader: Reader,
     pub counters: Arc<Counters>,
+    /// Whoever has missed more is told to refetch.
+    pub events_max: Option<u64>,
     /// Who waits to be told that it has caught up.
     pub asked: Vec<Option<RequestId>>,
 }
@@ -177,6 +179,15 @@ impl CatchUp {
                             sleep(RETRY).await;
                         }
                     }
+                };
+                let reset = match (reset, self.events_max) {
+                    (None, Some(events_max))
+                        if since != Since::Now
+                            && self.reader.is_behind_by_more_than(events_max).await =>
+                    {
+                        Some(self.reader.reset(ResetReason::TooFar))
+                    }
+                    (reset, _) => reset,
                 };
                 match reset {
                     Some(reason) => {

@@ -53,6 +53,9 @@ pub struct HubOptions {
     pub outbox_bytes_max: usize,
     /// Most bytes of events kept for those who come back.
     pub recent_bytes_max: usize,
+    /// Most events that a client is sent when it comes back. One that has missed more is told to refetch. None: all that
+    /// retention keeps.
+    pub replay_events_max: Option<u64>,
 }
 
 impl Default for HubOptions {
@@ -67,6 +70,7 @@ impl Default for HubOptions {
             outbox_bytes_max: 1024 * 1024,
             // A minute of a thousand events a second of half a kilobyte.
             recent_bytes_max: 32 * 1024 * 1024,
+            replay_events_max: None,
         }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Reader {
     /// What is known beyond `cursor`: memory goes on from a position before that one.
     known: Option<Cursor>,
     interests: Interests,
+    /// Each step has to end at a position that has a name. Memory that begins beside a position gives none.
+    names_positions: bool,
     /// Whatever there is was asked for, so that nothing can be missing from it.
     from_earliest: bool,
     /// The window of the table that is being read.
@@ -71,15 +73,19 @@ impl Reader {
             next,
             known: None,
             interests: Interests::default(),
+            names_positions: false,
             from_earliest: false,
             reading: None,
         }
     }
 
-    /// From the present on.
-    pub fn at_present(sources: Sources) -> Self {
+    /// From the present on, for somebody who comes back with the position after each step.
+    pub fn naming_positions(sources: Sources) -> Self {
         let (end, _, next) = sources.history.end();
-        Self::new(sources, end, Some(next))
+        Self {
+            names_positions: true,
+            ..Self::new(sources, end, Some(next))
+        }
     }
 
     /// The position after everything that was read.
@@ -119,9 +125,7 @@ impl Reader {
         };
         let gone = match &wanted {
             None => Some(ResetReason::Epoch),
-            Some(wanted) if matches!(since, Since::Cursor(_)) && !self.retains(wanted).await? => {
-                Some(ResetReason::Retention)
-            }
+            Some(wanted) if matches!(since, Since::Cursor(_)) => self.gone(wanted).await?,
             Some(_) => None,
         };
         // What is being read is read without them.
@@ -211,6 +215,26 @@ impl Reader {
         }
     }
 
+    /// Whether more than so many events are wanted by now. It looks, and stays where it is.
+    pub async fn is_behind_by_more_than(&self, events_max: u64) -> bool {
+        let mut ahead = Self {
+            interests: self.interests.clone(),
+            from_earliest: self.from_earliest,
+            ..Self::new(self.sources.clone(), self.cursor.clone(), self.next)
+        };
+        let mut events = 0;
+        loop {
+            match Box::pin(ahead.next()).await {
+                Step::Events(_, wanted) => events += wanted.len() as u64,
+                Step::End(_) | Step::Reset(_) => return false,
+                Step::Waited => {}
+            }
+            if events > events_max {
+                return true;
+            }
+        }
+    }
+
     /// Goes on from the present.
     pub fn reset(&mut self, reason: ResetReason) -> ResetReason {
         self.sources.counters.client_resets.add(1);
@@ -248,6 +272,10 @@ impl Reader {
     async fn find(&mut self) -> Option<Step> {
         let Sources { history, table, .. } = &self.sources;
         match history.find(&self.cursor) {
+            Found::Here { exact: false, .. } if self.names_positions => {
+                self.read_to(&history.end().0.end());
+                None
+            }
             Found::Here { next, exact } => {
                 self.next = Some(next);
                 if !exact {
@@ -282,15 +310,21 @@ impl Reader {
                 }
                 Ok(_) => {
                     if !history.extend(table, &self.cursor).await {
-                        let window = Window::on_the_way(&self.cursor, &history.start().end());
-                        let reading = table.read(window.clone(), Some(self.interests.patterns()));
-                        self.reading = Some((window, reading));
+                        self.read_to(&history.start().end());
                     }
                     None
                 }
                 Err(error) => Some(retry(&error).await),
             },
         }
+    }
+
+    /// Begins to read from the table, on the way to a position.
+    fn read_to(&mut self, upto: &Cursor) {
+        let window = Window::on_the_way(&self.cursor, upto);
+        let table = &self.sources.table;
+        let reading = table.read(window.clone(), Some(self.interests.patterns()));
+        self.reading = Some((window, reading));
     }
 
     /// Notes how the reading of a window has ended.
@@ -322,12 +356,21 @@ impl Reader {
         }
     }
 
-    /// Whether nothing after a position has been pruned. What is in memory needs no answer of the database.
-    async fn retains(&self, cursor: &Cursor) -> Result<bool, Error> {
-        if let Found::Here { .. } | Found::Later = self.sources.history.find(cursor) {
-            return Ok(true);
+    /// Why what comes after a client's position cannot be told, if it cannot. Positions that memory knows need no answer
+    /// of the database.
+    async fn gone(&self, cursor: &Cursor) -> Result<Option<ResetReason>, Error> {
+        let Sources { history, table, .. } = &self.sources;
+        // Nobody has been beyond the present. Who says so made it up, or is of another history, and would be kept from
+        // events that it does not have.
+        let end = cursor.end();
+        if !history.end().0.reaches(&end) && !table.edge().await?.reaches(&end) {
+            return Ok(Some(ResetReason::Epoch));
         }
-        self.sources.table.retains(cursor).await
+        let is_earlier = matches!(history.find(cursor), Found::Earlier);
+        if is_earlier && !table.retains(cursor).await? {
+            return Ok(Some(ResetReason::Retention));
+        }
+        Ok(None)
     }
 
     /// Its place in the epoch of the feed; waits until the feed is in the database's.
@@ -355,7 +398,7 @@ async fn retry(error: &Error) -> Step {
 }
 
 /// The patterns somebody wants, each with the position it is wanted from, where that is still to come.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Interests(HashMap<ChannelPattern, Option<Cursor>>);
 
 impl Interests {

@@ -290,6 +290,7 @@ impl Shard {
             wishes: Arc::clone(&wishes),
             reader,
             counters: Arc::clone(&self.sources.counters),
+            events_max: self.options.replay_events_max,
             asked: Vec::new(),
         };
         tokio::spawn(task.run());

@@ -94,6 +94,8 @@ pub(crate) enum ResetReason {
     Epoch,
     /// Some of what came after the client's cursor has been pruned.
     Retention,
+    /// More came after the client's cursor than a client may be sent.
+    TooFar,
 }
 
 /// Why the server ends a connection.

@@ -241,6 +241,30 @@ async fn a_cursor_from_elsewhere_is_told_to_refetch_and_is_live() {
 }
 
 #[tokio::test]
+async fn whoever_has_missed_more_than_is_sent_is_told_to_refetch() {
+    for recent_bytes_max in [0, 1 << 20] {
+        let feed = Feed::start_with(|hub| {
+            hub.replay_events_max = Some(5);
+            hub.recent_bytes_max = recent_bytes_max;
+        })
+        .await;
+        let seen = last_cursor_of(&feed).await;
+        let missed = insert(&feed, &["tasks", "plans"].repeat(5)).await;
+        let (_client, events) = resume(&feed, &["tasks"], &seen).await;
+        assert_eq!(events.len(), 5);
+        let mut client = feed.connect().await;
+        client
+            .say(&json!({"type": "subscribe", "channels": ["*"], "since": seen}))
+            .await;
+        client.hear_a("subscribed").await;
+        assert_eq!(client.hear_a("reset").await["reason"], "too_far");
+        let live = feed.insert(&["tasks"]).await;
+        assert!(live[0] > missed[9]);
+        assert_eq!(ids(&client.hear_events(1).await), live);
+    }
+}
+
+#[tokio::test]
 async fn a_backends_own_cursor_is_as_good() {
     let feed = Feed::start().await;
     insert(&feed, &["tasks"]).await;
