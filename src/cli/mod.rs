@@ -1,6 +1,7 @@
 //! The command line: what `--help` shows, and where each command goes.
 
 mod banner;
+mod client;
 #[cfg(feature = "sqlite")]
 mod demo;
 mod doctor;
