@@ -7,6 +7,7 @@ mod insert;
 mod life;
 mod retention;
 mod rows;
+mod slot;
 
 use std::str::FromStr as _;
 use std::sync::{MutexGuard, PoisonError};
