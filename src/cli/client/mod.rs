@@ -8,6 +8,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasher as _, BuildHasherDefault};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
@@ -61,6 +62,15 @@ pub(super) enum Update {
     Reset(String),
     /// The connection ended, for this reason; the next update comes from a new one.
     Disconnected(String),
+}
+
+/// Whatever follows a feed, on any transport.
+pub(super) trait Follow: Send {
+    /// The next thing that happens. It can be dropped half way and nothing is missed.
+    ///
+    /// # Errors
+    /// When trying again cannot help.
+    fn next(&mut self) -> BoxFuture<'_, Result<Update, Error>>;
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -127,10 +137,7 @@ impl Client {
         }
     }
 
-    /// The next thing that happens. It can be dropped half way and nothing is missed.
-    ///
-    /// # Errors
-    /// When trying again cannot help.
+    /// As [`Follow::next`].
     pub(super) async fn next(&mut self) -> Result<Update, Error> {
         loop {
             let Some(connected) = &mut self.socket else {
@@ -292,6 +299,12 @@ impl Client {
                 "the server closed the connection for good: {why}"
             )),
         }
+    }
+}
+
+impl Follow for Client {
+    fn next(&mut self) -> BoxFuture<'_, Result<Update, Error>> {
+        Box::pin(Client::next(self))
     }
 }
 
