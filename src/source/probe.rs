@@ -59,6 +59,10 @@ pub(crate) trait Probe: Send + Sync + 'static {
 pub(crate) struct Ending {
     /// How long it stays open, where that keeps nobody else from writing. So transactions commit in another order than
     /// that of their ids.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "SQLite's writers take turns")
+    )]
     pub hold: Duration,
     /// Whether it is committed in the end, or rolled back.
     pub commit: bool,

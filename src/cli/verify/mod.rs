@@ -140,13 +140,12 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Error> {
     let mut later = rows::in_table(ledger.as_ref(), &channel, first_id).await?;
     later.retain(|key| !table.contains(key));
     progress.finish_and_clear();
-    let report = Report::new(
-        &channel,
-        length,
-        &written,
-        &Table { rows: table, later },
-        &receivers,
-    );
+    let table = Table { rows: table, later };
+    let report = {
+        let notes: Vec<_> = receivers.iter().map(Receiver::notes).collect();
+        let notes: Vec<_> = notes.iter().map(|notes| &**notes).collect();
+        Report::new(&channel, length, &written, &table, &notes)
+    };
     if !args.keep
         && let Err(error) = ledger.remove(&channel, first_id).await
     {

@@ -49,7 +49,7 @@ impl Notes {
         self.at.get(&key).copied()
     }
 
-    fn note(&mut self, key: RowKey, at: Instant) {
+    pub(super) fn note(&mut self, key: RowKey, at: Instant) {
         match self.at.entry(key) {
             Entry::Occupied(_) => self.doubled += 1,
             Entry::Vacant(first) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::receiver::{Notes, Receiver};
+use super::receiver::Notes;
 use super::rows::RowKey;
 use super::writer::{Fate, Written};
 use crate::error::Error;
@@ -73,12 +73,12 @@ impl Report {
         length: Duration,
         written: &[Written],
         table: &Table,
-        receivers: &[Receiver],
+        clients: &[&Notes],
     ) -> Self {
         let mut report = Self {
             channel: channel.as_str().to_owned(),
             seconds: length.as_secs_f64(),
-            clients: receivers.len(),
+            clients: clients.len(),
             rows: table.rows.len(),
             ..Self::default()
         };
@@ -91,8 +91,8 @@ impl Report {
         }
         let fates: HashMap<_, _> = written.iter().map(|row| (row.key, row.fate)).collect();
         let mut late = Vec::new();
-        for receiver in receivers {
-            report.compare(&fates, table, &receiver.notes(), &mut late);
+        for notes in clients {
+            report.compare(&fates, table, notes, &mut late);
         }
         report.examples.sort_unstable();
         report.examples.dedup();
@@ -231,5 +231,80 @@ impl Late {
             p99: at(0.99),
             max: at(1.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn key(number: u64) -> RowKey {
+        RowKey { writer: 1, number }
+    }
+
+    /// What a client was given, as a report on these rows.
+    fn report(given: &[u64]) -> Report {
+        let now = Instant::now();
+        let fates = [
+            Fate::Committed(now),
+            Fate::RolledBack,
+            Fate::Unknown,
+            Fate::Committed(now),
+            Fate::Unknown,
+            Fate::Committed(now),
+        ];
+        let written: Vec<_> = (1..)
+            .zip(fates)
+            .map(|(number, fate)| Written {
+                key: key(number),
+                fate,
+            })
+            .collect();
+        let table = Table {
+            rows: [1, 3, 4].map(key).into(),
+            later: [5].map(key).into(),
+        };
+        let mut notes = Notes::default();
+        for number in given {
+            notes.note(key(*number), now + Duration::from_millis(*number));
+        }
+        let channel = Channel::parse("test").expect("a channel");
+        Report::new(&channel, Duration::ZERO, &written, &table, &[&notes])
+    }
+
+    #[test]
+    fn what_is_right_is_right() {
+        // 5 was committed so late that it may come or not; 6 was committed and deleted by somebody.
+        for given in [&[1, 3, 4][..], &[1, 3, 4, 5], &[1, 3, 4, 5, 6]] {
+            let report = report(given);
+            assert!(report.result().is_ok(), "{report:?}");
+            assert_eq!((report.rows, report.rolled_back, report.unknown), (3, 1, 2));
+        }
+        // When it was committed nobody knows.
+        assert!(report(&[1, 4, 3]).result().is_ok());
+        // Rounded to tenths.
+        assert_eq!(format!("{:?}", report(&[1, 3, 4]).late_ms.max), "4.0");
+    }
+
+    #[test]
+    fn what_is_wrong_is_counted() {
+        let wrong = |given: &[u64]| {
+            let report = report(given);
+            assert!(report.result().is_err(), "{report:?}");
+            (
+                report.lost,
+                report.doubled,
+                report.never_committed,
+                report.out_of_order,
+            )
+        };
+        assert_eq!(wrong(&[1, 4]), (1, 0, 0, 0));
+        assert_eq!(wrong(&[]), (3, 0, 0, 0));
+        assert_eq!(wrong(&[1, 3, 1, 4]), (0, 1, 0, 0));
+        assert_eq!(wrong(&[1, 2, 3, 4]), (0, 0, 1, 0));
+        assert_eq!(wrong(&[1, 3, 4, 9]), (0, 0, 1, 0));
+        assert_eq!(wrong(&[4, 1, 3]), (0, 0, 0, 1));
     }
 }
