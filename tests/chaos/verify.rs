@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::scene::Scene;
 
-/// Longer than a server takes to find out that its database has vanished, which is 30 s.
+/// Longer than a server takes to find out that its database has vanished in the middle of a window, which is 30 s.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// A run that is under way.
