@@ -15,6 +15,7 @@ enum Stroke {
     Nothing,
     CutClients(Cut),
     CutDatabase(Cut),
+    CutWriters(Cut),
     KillServer,
     KillDatabase,
     /// As a host does that has too much to do, or is being moved.
@@ -66,8 +67,8 @@ impl Scene {
     fn stroke(&self, random: &mut Rng, wherever: Wherever) -> Stroke {
         let cut = *random.choice(&[Cut::Reset, Cut::Close]).expect("two");
         let strokes = match wherever {
-            Wherever::AtTheDatabase => 12..18,
-            Wherever::Everywhere if self.has_postgres() => 0..18,
+            Wherever::AtTheDatabase => 12..22,
+            Wherever::Everywhere if self.has_postgres() => 0..22,
             Wherever::Everywhere => 0..12,
         };
         match random.u8(strokes) {
@@ -79,6 +80,8 @@ impl Scene {
             12..=13 => Stroke::CutDatabase(cut),
             14 => Stroke::CutDatabase(Cut::Vanish),
             15 => Stroke::StopDatabase,
+            16..=18 => Stroke::CutWriters(cut),
+            19 => Stroke::CutWriters(Cut::Vanish),
             _ => Stroke::KillDatabase,
         }
     }
@@ -88,6 +91,7 @@ impl Scene {
             Stroke::Nothing => {}
             Stroke::CutClients(cut) => self.clients.cut(cut),
             Stroke::CutDatabase(cut) => self.cut_database(cut),
+            Stroke::CutWriters(cut) => self.cut_writers(cut),
             Stroke::KillServer => {
                 self.kill_server();
                 wait(random, 0..800).await;

@@ -15,12 +15,14 @@ use super::support::{Database, Postgres, until};
 const STARTS_MAX: usize = 20;
 
 pub struct Scene {
-    /// As writers reach it: not through the proxy.
+    /// As some writers reach it: not through a proxy.
     pub database_url: String,
+    /// As others do, whose COMMIT may get lost.
+    pub far_database_url: String,
     /// Through which clients reach the server.
     pub clients: Proxy,
     database: Database,
-    postgres: Option<(Arc<Postgres>, Proxy)>,
+    postgres: Option<Far>,
     /// The database as the server reaches it.
     server_database_url: String,
     port: u16,
@@ -28,36 +30,51 @@ pub struct Scene {
     server: Option<Process>,
 }
 
+/// A database that is reached over a network.
+struct Far {
+    postgres: Arc<Postgres>,
+    from_server: Proxy,
+    from_writers: Proxy,
+}
+
 impl Scene {
     pub async fn sqlite(flags: &[&str]) -> Self {
         let database = Database::sqlite().await;
         let url = database.url.clone();
-        Self::start(database, None, url, flags).await
+        Self::start(database, None, [url.clone(), url], flags).await
     }
 
     pub async fn postgres(flags: &[&str]) -> Self {
         let postgres = Arc::new(Postgres::start());
         let database = Database::on(&postgres).await;
         let url = url::Url::parse(&database.url).expect("a URL");
-        let host = (url.host_str().expect("a host"), url.port().expect("a port"));
-        let address = SocketAddr::new(host.0.parse().expect("an address"), host.1);
-        let proxy = Proxy::start(address).await;
-        let mut through = url.clone();
-        through
-            .set_port(Some(proxy.address.port()))
-            .expect("it has a host");
-        Self::start(database, Some((postgres, proxy)), through.into(), flags).await
+        let host = url.host_str().expect("a host").parse().expect("an address");
+        let address = SocketAddr::new(host, url.port().expect("a port"));
+        let far = Far {
+            postgres,
+            from_server: Proxy::start(address).await,
+            from_writers: Proxy::start(address).await,
+        };
+        let through = |proxy: &Proxy| {
+            let mut url = url.clone();
+            url.set_port(Some(proxy.address.port()))
+                .expect("it has a host");
+            url.to_string()
+        };
+        let urls = [&far.from_server, &far.from_writers].map(through);
+        Self::start(database, Some(far), urls, flags).await
     }
 
     async fn start(
         database: Database,
-        postgres: Option<(Arc<Postgres>, Proxy)>,
-        server_database_url: String,
+        postgres: Option<Far>,
+        [server_database_url, far_database_url]: [String; 2],
         flags: &[&str],
     ) -> Self {
         let port = free_port();
         let mut scene = Self {
             database_url: database.url.clone(),
+            far_database_url,
             clients: Proxy::start(SocketAddr::from(([127, 0, 0, 1], port))).await,
             database,
             postgres,
@@ -79,21 +96,27 @@ impl Scene {
     }
 
     pub fn set_database_weather(&self, weather: Weather) {
-        if let Some((_, proxy)) = &self.postgres {
-            proxy.set(weather);
+        if let Some(far) = &self.postgres {
+            far.from_server.set(weather);
         }
     }
 
     pub fn database_can_be_reached(&self) -> bool {
-        let open = |(_, proxy): &(_, Proxy)| {
-            proxy.weather().door == Door::Open && !proxy.weather().stopped
-        };
-        self.postgres.as_ref().is_none_or(open)
+        self.postgres.as_ref().is_none_or(|far| {
+            let weather = far.from_server.weather();
+            weather.door == Door::Open && !weather.stopped
+        })
     }
 
     pub fn cut_database(&self, cut: Cut) {
-        if let Some((_, proxy)) = &self.postgres {
-            proxy.cut(cut);
+        if let Some(far) = &self.postgres {
+            far.from_server.cut(cut);
+        }
+    }
+
+    pub fn cut_writers(&self, cut: Cut) {
+        if let Some(far) = &self.postgres {
+            far.from_writers.cut(cut);
         }
     }
 
@@ -151,8 +174,8 @@ impl Scene {
     }
 
     async fn database_server(&self, does: impl FnOnce(&Postgres) + Send + 'static) {
-        let (postgres, _) = self.postgres.as_ref().expect("it is Postgres");
-        let postgres = Arc::clone(postgres);
+        let far = self.postgres.as_ref().expect("it is Postgres");
+        let postgres = Arc::clone(&far.postgres);
         spawn_blocking(move || does(&postgres))
             .await
             .expect("it does");

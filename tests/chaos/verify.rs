@@ -49,7 +49,7 @@ impl Verify {
     pub fn start(scene: &Scene, length: Duration, flags: &[&str]) -> Self {
         let process = Command::new(env!("CARGO_BIN_EXE_rowcast"))
             .args(["verify", "--json", "--rate", "100/s"])
-            .args(["--database-url", &scene.database_url])
+            .args(["--database-url", &scene.far_database_url])
             .args(["--url", &format!("ws://{}/ws", scene.clients.address)])
             .args(["--for", &format!("{}s", length.as_secs())])
             .args(["--patience", &format!("{}s", PATIENCE.as_secs())])
