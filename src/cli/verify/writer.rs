@@ -86,15 +86,18 @@ pub(super) async fn writer(
             hold: HOLD_MAX.mul_f64(fastrand::f64()),
             commit: fastrand::u32(..ROLLBACK_ONE_IN) > 0,
         };
-        let fate = match timeout(ANSWER_TIMEOUT, probe.insert(&events, ending)).await {
-            Ok(Ok(())) if ending.commit => Fate::Committed(Instant::now()),
+        let inserted = timeout(ANSWER_TIMEOUT, probe.insert(&events, ending)).await;
+        let answered = Instant::now();
+        if let Ok(Err(error)) = &inserted {
+            tracing::debug!("failed to {error}");
+            sleep(RETRY).await;
+        }
+        let fate = match inserted {
+            // It was not even sent.
+            Ok(Err(Error::Connect { .. })) => continue,
             _ if !ending.commit => Fate::RolledBack,
-            Ok(Ok(())) | Err(_) => Fate::Unknown,
-            Ok(Err(error)) => {
-                tracing::debug!("failed to {error}");
-                sleep(RETRY).await;
-                Fate::Unknown
-            }
+            Ok(Ok(())) => Fate::Committed(answered),
+            _ => Fate::Unknown,
         };
         written.extend(keys.into_iter().map(|key| Written { key, fate }));
         due += Duration::from_secs_f64(count as f64 / pace);
