@@ -21,6 +21,8 @@ enum Stroke {
     /// As a host does that has too much to do, or is being moved.
     StopServer,
     StopDatabase,
+    /// As a migration does, or a program that has forgotten to commit.
+    LockTable,
 }
 
 /// What it may happen to.
@@ -64,26 +66,26 @@ impl Scene {
         }
     }
 
+    /// One of those there are; what is more likely is there more than once.
     fn stroke(&self, random: &mut Rng, wherever: Wherever) -> Stroke {
         let cut = *random.choice(&[Cut::Reset, Cut::Close]).expect("two");
-        let strokes = match wherever {
-            Wherever::AtTheDatabase => 12..22,
-            Wherever::Everywhere if self.has_postgres() => 0..22,
-            Wherever::Everywhere => 0..12,
-        };
-        match random.u8(strokes) {
-            0..=1 => Stroke::Nothing,
-            2..=5 => Stroke::CutClients(cut),
-            6 => Stroke::CutClients(Cut::Vanish),
-            7..=10 => Stroke::KillServer,
-            11 => Stroke::StopServer,
-            12..=13 => Stroke::CutDatabase(cut),
-            14 => Stroke::CutDatabase(Cut::Vanish),
-            15 => Stroke::StopDatabase,
-            16..=18 => Stroke::CutWriters(cut),
-            19 => Stroke::CutWriters(Cut::Vanish),
-            _ => Stroke::KillDatabase,
+        let mut strokes = vec![Stroke::Nothing, Stroke::LockTable];
+        if wherever == Wherever::Everywhere {
+            strokes.extend([Stroke::CutClients(cut); 4]);
+            strokes.extend([Stroke::KillServer; 4]);
+            strokes.extend([Stroke::CutClients(Cut::Vanish), Stroke::StopServer]);
         }
+        if self.has_postgres() {
+            strokes.extend([Stroke::CutDatabase(cut); 2]);
+            strokes.extend([Stroke::CutWriters(cut); 2]);
+            strokes.extend([Stroke::KillDatabase; 2]);
+            strokes.extend([
+                Stroke::CutDatabase(Cut::Vanish),
+                Stroke::CutWriters(Cut::Vanish),
+                Stroke::StopDatabase,
+            ]);
+        }
+        *random.choice(&strokes).expect("there are some")
     }
 
     async fn strike(&mut self, random: &mut Rng, stroke: Stroke) {
@@ -109,6 +111,10 @@ impl Scene {
                 self.stop_server();
                 wait(random, 100..3000).await;
                 self.resume_server();
+            }
+            Stroke::LockTable => {
+                let length = Duration::from_millis(random.u64(100..4000));
+                self.lock_table(length).await;
             }
             Stroke::StopDatabase => {
                 self.stop_database().await;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::support::postgres::signal;
 use super::support::process::{Process, free_port};
@@ -163,6 +165,21 @@ impl Scene {
 
     pub async fn restart_database(&self) {
         self.database_server(Postgres::restart).await;
+    }
+
+    /// Nobody else writes to the table for so long; on Postgres nobody reads it either.
+    pub async fn lock_table(&self, length: Duration) {
+        let mut connection = self.database.connect().await;
+        let lock = if self.has_postgres() {
+            // A writer that vanished has left its transaction open, and that lasts as long as TCP believes in it.
+            "SET lock_timeout = '1s'; BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE"
+        } else {
+            "BEGIN EXCLUSIVE"
+        };
+        if connection.try_run(lock).await.is_ok() {
+            sleep(length).await;
+            connection.run("ROLLBACK").await;
+        }
     }
 
     pub async fn stop_database(&self) {
