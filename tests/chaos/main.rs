@@ -49,14 +49,12 @@ fn length() -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "clients cannot come back to their place yet"]
 async fn sqlite_in_every_weather() {
     let mut random = chance("sqlite_in_every_weather");
     endure(Scene::sqlite(&[]).await, &mut random).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "clients cannot come back to their place yet"]
 async fn postgres_in_every_weather() {
     let mut random = chance("postgres_in_every_weather");
     endure(Scene::postgres(&[]).await, &mut random).await;
@@ -133,7 +131,6 @@ async fn a_database_behind_a_bad_line() {
 
 /// All clients come back at once when a server was killed, and again when it has barely begun.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "clients cannot come back to their place yet"]
 async fn a_storm_of_reconnects() {
     let mut random = chance("a_storm_of_reconnects");
     let mut scene = Scene::sqlite(&[]).await;
@@ -153,7 +150,6 @@ async fn a_storm_of_reconnects() {
 /// They read less than there is, for a while not at all, and over a thin line. They get everything, late; others do
 /// not wait for them.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "clients cannot come back to their place yet"]
 async fn clients_that_read_slowly() {
     let mut random = chance("clients_that_read_slowly");
     let scene = Scene::sqlite(&["--max-outbox-bytes", "65536"]).await;
