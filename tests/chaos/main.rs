@@ -11,6 +11,7 @@ mod support;
 mod faults;
 mod raw;
 mod scene;
+mod sse;
 mod verify;
 mod writer;
 
@@ -69,6 +70,7 @@ async fn endure(mut scene: Scene, random: &mut Rng) {
     let raw = [
         Raw::start(scene.clients.address, Habits::new(many)),
         Raw::start(scene.clients.address, Habits::new(vec!["*".to_owned()])),
+        Raw::start(scene.clients.address, Habits::events()),
     ];
     for raw in &raw {
         raw.subscribed().await;
@@ -180,6 +182,8 @@ async fn clients_that_read_slowly() {
         raw.check(&rows).await;
     }
     report.check();
+    let stats = scene.stats().await;
+    assert!(stats["slowConnections"].as_u64() > Some(0), "{stats}");
     assert_eq!(report.reconnects, 0, "{report:?}");
     assert!(
         report.late_ms.p90 < 2000.0,

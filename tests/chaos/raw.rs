@@ -16,6 +16,8 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+use super::sse;
+
 /// A connection that is silent for so long is asked, and given up if it is for as long again.
 const QUIET_MAX: Duration = Duration::from_secs(2);
 
@@ -33,6 +35,8 @@ pub struct Habits {
     pace: Duration,
     /// Once, after a hundred frames.
     pause: Duration,
+    /// Over server-sent events instead of a WebSocket.
+    events: bool,
 }
 
 impl Habits {
@@ -41,6 +45,15 @@ impl Habits {
             channels,
             pace: Duration::ZERO,
             pause: Duration::ZERO,
+            events: false,
+        }
+    }
+
+    /// Server-sent events of all channels, as an `EventSource` reads them.
+    pub fn events() -> Self {
+        Self {
+            events: true,
+            ..Self::new(vec!["*".to_owned()])
         }
     }
 
@@ -62,18 +75,18 @@ pub struct Raw {
 }
 
 #[derive(Default)]
-struct Heard {
+pub(super) struct Heard {
     notes: Mutex<Notes>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
-struct Notes {
+pub(super) struct Notes {
     ids: HashSet<i64>,
     repeats: usize,
     resets: Vec<Value>,
     /// Frames that no client should get.
-    strange: Vec<Value>,
+    pub(super) strange: Vec<Value>,
     subscribed: usize,
     caught_up: usize,
 }
@@ -118,7 +131,12 @@ impl Raw {
         self.following.abort();
         let notes = self.heard.notes();
         eprintln!(
-            "raw client of {} channels: {} of {} rows; {} connections, caught up {} times, {} repeats",
+            "raw client ({}) of {} channels: {} of {} rows; {} connections, caught up {} times, {} repeats",
+            if self.habits.events {
+                "SSE"
+            } else {
+                "WebSocket"
+            },
             patterns.len(),
             wanted.len(),
             rows.len(),
@@ -158,7 +176,7 @@ impl Drop for Raw {
 }
 
 impl Heard {
-    fn notes(&self) -> MutexGuard<'_, Notes> {
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,7 +184,10 @@ impl Heard {
 async fn follow(address: SocketAddr, mut habits: Habits, heard: Arc<Heard>) {
     let mut cursor = "now".to_owned();
     for connection in 0.. {
-        if let Ok(Some(socket)) = timeout(CONNECT_TIMEOUT, connect(address)).await {
+        if habits.events {
+            // The URL of an EventSource stays the same.
+            sse::listen(address, &mut cursor, &heard).await;
+        } else if let Ok(Some(socket)) = timeout(CONNECT_TIMEOUT, connect(address)).await {
             // Both ways to subscribe, in turns.
             let kind = ["subscribe", "hello"][connection % 2];
             let subscribe =
@@ -239,13 +260,13 @@ async fn listen(
 
 /// What has to come when on one connection.
 #[derive(Default)]
-struct Order {
+pub(super) struct Order {
     subscribed: bool,
     caught_up: bool,
 }
 
 impl Order {
-    fn is_kept(&mut self, frame: &Value) -> bool {
+    pub(super) fn is_kept(&mut self, frame: &Value) -> bool {
         match frame["type"].as_str() {
             Some("subscribed") => !std::mem::replace(&mut self.subscribed, true),
             Some("event" | "reset") => self.subscribed,
@@ -255,7 +276,7 @@ impl Order {
     }
 }
 
-fn note(frame: &Value, cursor: &mut String, heard: &Heard) {
+pub(super) fn note(frame: &Value, cursor: &mut String, heard: &Heard) {
     if let Some(seen) = frame["cursor"].as_str() {
         seen.clone_into(cursor);
     }

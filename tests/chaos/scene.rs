@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use super::support::feed::http;
 use super::support::postgres::signal;
 use super::support::process::{Process, free_port};
 use super::support::proxy::{Cut, Door, Proxy, Weather};
@@ -91,6 +92,13 @@ impl Scene {
 
     pub fn server_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// What `/api/v1/ws/stats` says.
+    pub async fn stats(&self) -> serde_json::Value {
+        let request = "GET /api/v1/ws/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answer = http(self.server_address(), request).await;
+        serde_json::from_str(&answer.body).expect("stats are JSON")
     }
 
     pub fn has_postgres(&self) -> bool {
