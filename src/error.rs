@@ -48,6 +48,21 @@ pub enum Error {
         /// How many events are in the table.
         inserted: u64,
     },
+    /// A feed did not give every committed row once.
+    #[error(
+        "find the feed in order: {lost} rows lost, {doubled} doubled, {never_committed} received and never committed, \
+         {out_of_order} out of order"
+    )]
+    Unverified {
+        /// Rows that are in the table and did not come.
+        lost: u64,
+        /// Rows that came more than once.
+        doubled: u64,
+        /// Rows that came and were never in the table.
+        never_committed: u64,
+        /// Rows that came after a later one of the same writer.
+        out_of_order: u64,
+    },
     /// The address to listen on is not to be had.
     #[error("listen on {address}: {source}{}", hint_for_bind(source))]
     Bind {

@@ -113,6 +113,8 @@ async fn usage_that_is_wrong_is_one_line_and_64() {
             &["--schema is empty"],
         ),
         (&["tail", "no,good"], &["no,good", "','"]),
+        (&["verify", "--rate", "50/h"], &["'50/h'", "3000/m"]),
+        (&["verify", "--for", "30"], &["'30'", "30s"]),
     ] {
         let mut command = rowcast(arguments);
         if !["tail", "demo"].contains(&arguments[0]) {
@@ -497,6 +499,98 @@ async fn tail_prints_as_many_events_as_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tail_begins_where_it_is_told_to() {
+    let folder = temp_dir();
+    let url = format!("sqlite://{}", folder.path().join("events.db").display());
+    let server = Server::start(&["--database-url", &url], &[]).await;
+    let socket = format!("ws://{}/ws", server.address);
+    let refused = output(rowcast(&["tail", "--since", "long ago", "--url", &socket])).await;
+    assert_refused(&refused, USAGE, &["CURSOR_INVALID"], &["tail"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_a_good_feed_good_and_leaves_nothing() {
+    for database in [Database::sqlite().await, Database::postgres().await] {
+        let server = Server::start(&["--database-url", &database.url], &[]).await;
+        let verify = |flags: &[&str]| {
+            let socket = format!("ws://{}/ws", server.address);
+            let mut command = rowcast(&["verify", "--rate", "200/s", "--for", "2s"]);
+            command.args(["--database-url", &database.url, "--url", &socket]);
+            command.args(flags);
+            output(command)
+        };
+        let mut owner = database.connect().await;
+        let rows = "SELECT count(*) FROM events";
+        let done = verify(&["--json", "--clients", "3", "--writers", "8"]).await;
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        let report: Value = serde_json::from_slice(&done.stdout).expect("it was asked for JSON");
+        for (field, count) in [
+            ("lost", 0),
+            ("doubled", 0),
+            ("neverCommitted", 0),
+            ("outOfOrder", 0),
+            ("clients", 3),
+        ] {
+            assert_eq!(report[field], count, "{report}");
+        }
+        assert!(report["rows"].as_i64() > Some(50), "{report}");
+        assert!(report["rolledBack"].as_i64() > Some(0), "{report}");
+        assert!(report["lateMs"]["p99"].as_f64() > Some(0.0), "{report}");
+        assert_eq!(owner.numbers(rows).await, [0]);
+        let done = verify(&["--keep"]).await;
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        assert!(
+            text.contains("0  lost") && text.contains("late by"),
+            "{text}"
+        );
+        assert!(owner.numbers(rows).await[0] > 50);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_finds_a_feed_that_loses_rows() {
+    let folder = temp_dir();
+    let url = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    let server = Server::start(&["--database-url", &url("one.db")], &[]).await;
+    let socket = format!("ws://{}/ws", server.address);
+    let _other = Server::start(&["--database-url", &url("other.db")], &[]).await;
+    let mut command = rowcast(&["verify", "--for", "1s", "--patience", "1s"]);
+    command.args(["--database-url", &url("other.db"), "--url", &socket]);
+    let done = output(command).await;
+    let (out, err) = (
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr),
+    );
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(out.contains("does the server read this database?"), "{out}");
+    assert!(err.contains("rows lost, 0 doubled"), "{err}");
+    // What makes it impossible to find out.
+    let refused = |arguments: &[&str]| {
+        let mut command = rowcast(&["verify"]);
+        command.args(arguments);
+        output(command)
+    };
+    let (one, none) = (url("one.db"), url("none.db"));
+    let nobody = ["--database-url", &one, "--url", "ws://127.0.0.1:1/ws"];
+    assert_refused(
+        &refused(&nobody).await,
+        1,
+        &["is the server running?"],
+        &nobody,
+    );
+    let missing = ["--database-url", &none, "--url", &socket];
+    assert_refused(
+        &refused(&missing).await,
+        1,
+        &["none.db", "does not exist"],
+        &missing,
+    );
+    Connection::open(&none).await;
+    assert_refused(&refused(&missing).await, 1, &["rowcast migrate"], &missing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_a_server_cleanly() {
     let folder = temp_dir();
     let url = format!("sqlite://{}", folder.path().join("events.db").display());
@@ -618,7 +712,15 @@ async fn help_names_the_variable_of_every_flag() {
     }
     let help = output(rowcast(&["--help"])).await;
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    for command in ["serve", "migrate", "emit", "tail", "demo", "completions"] {
+    for command in [
+        "serve",
+        "migrate",
+        "emit",
+        "tail",
+        "demo",
+        "verify",
+        "completions",
+    ] {
         assert!(
             help.contains(&format!("\n  {command} ")),
             "{command}:\n{help}"

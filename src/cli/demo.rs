@@ -9,6 +9,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 use tokio::time::sleep;
 
+use super::client::Wanted;
 use super::tail::{Format, Printer, follow};
 use super::{banner, serve};
 use crate::config::Config;
@@ -69,7 +70,12 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         started => started?,
     };
     banner::print(&server, &config.database);
-    let url = format!("ws://{}/ws", server.address());
+    let wanted = Wanted {
+        url: format!("ws://{}/ws", server.address()),
+        channels: vec!["*".to_owned()],
+        since: "now".to_owned(),
+        name: "rowcast demo",
+    };
     let writer = source::open_insert(&config.database, Migrate::Off).await?;
     let format = if stdout().is_terminal() {
         Format::Lines
@@ -80,10 +86,9 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         format,
         left: args.count,
     };
-    let channels = ["*".to_owned()];
     let result = tokio::select! {
         () = server.run(serve::stop_signal()) => Ok(()),
-        result = follow(&url, &channels, &mut printer) => result,
+        result = follow(wanted, &mut printer) => result,
         Err(error) = write(writer.as_ref()) => Err(error),
     };
     drop(folder);

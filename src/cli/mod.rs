@@ -1,6 +1,7 @@
 //! The command line: what `--help` shows, and where each command goes.
 
 mod banner;
+mod client;
 #[cfg(feature = "sqlite")]
 mod demo;
 mod doctor;
@@ -10,6 +11,7 @@ mod migrate;
 mod prune;
 mod serve;
 mod tail;
+mod verify;
 
 use std::io;
 use std::process::ExitCode;
@@ -65,6 +67,8 @@ enum Command {
     /// Show a feed at work: a server on a temporary database, a writer, and a client.
     #[cfg(feature = "sqlite")]
     Demo(demo::DemoArgs),
+    /// Find out whether every committed row arrives once: writes rows, and follows the feed.
+    Verify(Box<verify::VerifyArgs>),
     /// Print a completion script, for example `rowcast completions bash >> ~/.bashrc`.
     Completions {
         /// For which shell.
@@ -153,6 +157,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Some(Command::Doctor(args)) => doctor::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
+        Some(Command::Verify(args)) => Box::pin(verify::run(*args)).await,
         #[cfg(feature = "sqlite")]
         Some(Command::Demo(args)) => Box::pin(demo::run(args)).await,
         Some(Command::Completions { shell }) => {

@@ -1,30 +1,22 @@
 //! `rowcast tail`: a client that prints what it receives: coloured lines on a terminal, JSON lines in a pipe.
 
 use std::io::{IsTerminal as _, Write as _, stdout};
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
-use tokio::time::sleep;
-use tokio_tungstenite::connect_async;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
+use super::client::{Client, Update, Wanted};
 use crate::error::Error;
 use crate::event::ChannelPattern;
-
-/// First and longest wait before connecting again; between them it doubles, with full jitter.
-const RETRY_FIRST: Duration = Duration::from_millis(500);
-const RETRY_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   rowcast tail
   rowcast tail tasks 'messages:*'
+  rowcast tail --since earliest tasks
   rowcast tail --json tasks | jq .event.payload")]
 pub(super) struct TailArgs {
     /// Channels and patterns to subscribe to. [default: *]
@@ -38,6 +30,11 @@ pub(super) struct TailArgs {
         env = "ROWCAST_URL"
     )]
     url: String,
+
+    /// Begin with what is committed from now on, with the earliest event there is, or after a cursor that some frame
+    /// had.
+    #[arg(long, value_name = "now|earliest|CURSOR", default_value = "now")]
+    since: String,
 
     /// Print whole frames as JSON lines. Done without asking where the output is not a terminal.
     #[arg(long)]
@@ -67,7 +64,13 @@ pub(super) async fn run(args: TailArgs) -> Result<(), Error> {
         format,
         left: args.count,
     };
-    follow(&args.url, &channels, &mut printer).await
+    let wanted = Wanted {
+        url: args.url,
+        channels,
+        since: args.since,
+        name: "rowcast tail",
+    };
+    follow(wanted, &mut printer).await
 }
 
 /// How events are printed.
@@ -83,18 +86,13 @@ pub(super) struct Printer {
     pub left: Option<u64>,
 }
 
-/// What of a frame is printed.
+/// What of an event's frame is printed.
 #[derive(Deserialize)]
 struct Frame<'a> {
-    r#type: String,
     #[serde(default)]
     channels: Vec<String>,
     #[serde(borrow)]
-    event: Option<EventFields<'a>>,
-    cursor: Option<String>,
-    reason: Option<String>,
-    code: Option<String>,
-    message: Option<String>,
+    event: EventFields<'a>,
 }
 
 #[derive(Deserialize)]
@@ -108,60 +106,27 @@ struct EventFields<'a> {
     created_at: Option<String>,
 }
 
-/// Prints the events of these channels until enough are printed, connecting again whenever the connection ends.
-pub(super) async fn follow(
-    url: &str,
-    channels: &[String],
-    printer: &mut Printer,
-) -> Result<(), Error> {
-    let mut cursor: Option<String> = None;
-    let mut retry = RETRY_FIRST;
+/// Prints the events of these channels until enough are printed.
+pub(super) async fn follow(wanted: Wanted, printer: &mut Printer) -> Result<(), Error> {
+    let url = wanted.url.clone();
+    let mut client = Client::new(wanted);
     loop {
-        match connect_async(url).await {
-            Ok((mut socket, _)) => {
-                retry = RETRY_FIRST;
-                let subscribe = json!({
-                    "type": "hello", "client": {"name": "rowcast tail", "version": env!("CARGO_PKG_VERSION")},
-                    "channels": channels, "since": cursor.as_deref().unwrap_or("now"),
-                });
-                let mut ended = socket
-                    .send(Message::text(subscribe.to_string()))
-                    .await
-                    .err();
-                while ended.is_none() {
-                    match socket.next().await {
-                        Some(Ok(Message::Text(text))) => {
-                            if printer.print(&text, &mut cursor)? {
-                                // The server need not know why we go.
-                                let _ = socket.close(None).await;
-                                return Ok(());
-                            }
-                        }
-                        Some(Ok(_)) => {}
-                        Some(Err(error)) => ended = Some(error),
-                        None => break,
-                    }
+        match client.next().await? {
+            Update::Event(frame) => {
+                if printer.print(&frame)? {
+                    client.close().await;
+                    return Ok(());
                 }
-                tracing::warn!("the connection to {url} ended; connecting again");
             }
-            // The URL is wrong, or what answers there is no rowcast: trying again cannot help.
-            Err(error @ (WsError::Url(_) | WsError::Http(_) | WsError::HttpFormat(_))) => {
-                return Err(Error::Config(format!(
-                    "--url {url}: {error}; it is the WebSocket that the server's banner shows"
-                )));
+            Update::CaughtUp => printer.caught_up(),
+            Update::Reset(reason) => {
+                anstream::eprintln!("{WARNING}events may be missing here ({reason}){WARNING:#}");
             }
-            Err(error) if cursor.is_none() => {
-                return Err(Error::Io {
-                    doing: format!("connect to {url}"),
-                    source: std::io::Error::other(format!(
-                        "{error} (is the server running? start it with `rowcast`)"
-                    )),
-                });
+            Update::Disconnected(why) => {
+                tracing::warn!(why, "the connection to {url} ended; connecting again");
             }
-            Err(error) => tracing::debug!(%error, "failed to connect to {url}"),
+            Update::Subscribed | Update::Repeat => {}
         }
-        sleep(retry.mul_f64(fastrand::f64())).await;
-        retry = (retry * 2).min(RETRY_MAX);
     }
 }
 
@@ -171,34 +136,22 @@ const KIND: Style = AnsiColor::Green.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
 impl Printer {
-    /// Prints a frame, and notes its cursor. Gives whether it was the last one wanted.
-    fn print(&mut self, text: &str, cursor: &mut Option<String>) -> Result<bool, Error> {
+    /// Prints an event. Gives whether it was the last one wanted.
+    fn print(&mut self, text: &str) -> Result<bool, Error> {
         let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
-            tracing::warn!(text, "the server sent something that is no frame of ours");
+            tracing::warn!(text, "the server sent an event that is none of ours");
             return Ok(false);
         };
-        if let Some(seen) = frame.cursor {
-            *cursor = Some(seen);
-        }
-        match (frame.r#type.as_str(), frame.event) {
-            ("event", Some(event)) => {
-                self.print_event(text, &frame.channels, &event)?;
-                self.left = self.left.map(|left| left.saturating_sub(1));
-            }
-            ("error", _) => {
-                let (code, message) = (
-                    frame.code.unwrap_or_default(),
-                    frame.message.unwrap_or_default(),
-                );
-                anstream::eprintln!("{WARNING}the server refuses: {message} ({code}){WARNING:#}");
-            }
-            ("reset", _) => {
-                let reason = frame.reason.unwrap_or_default();
-                anstream::eprintln!("{WARNING}events may be missing here ({reason}){WARNING:#}");
-            }
-            _ => {}
-        }
+        self.print_event(text, &frame.channels, &frame.event)?;
+        self.left = self.left.map(|left| left.saturating_sub(1));
         Ok(self.left == Some(0))
+    }
+
+    /// Says where the past ends, to whoever watches.
+    fn caught_up(&self) {
+        if self.format == Format::Lines {
+            anstream::eprintln!("{TIME}… caught up{TIME:#}");
+        }
     }
 
     fn print_event(

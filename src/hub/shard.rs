@@ -356,9 +356,11 @@ impl Shard {
         }
     }
 
+    /// The position of everything the client was sent, where that is known here. Who has not subscribed was sent nothing:
+    /// a client that comes back must not take the present for its place before it has said where that is.
     fn cursor_of(&self, slot: &Slot) -> Option<&str> {
         let is_here = slot.catching_up.is_none() && slot.from <= self.next;
-        is_here.then_some(&*self.edge)
+        (is_here && slot.subscriptions.len() > 0).then_some(&*self.edge)
     }
 
     fn flooded(&self, slot: SlotId) {

@@ -3,6 +3,7 @@
 pub(crate) mod doctor;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod probe;
 mod prune;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -20,6 +21,7 @@ use crate::cursor::{Cursor, Position, Within};
 use crate::error::Error;
 use crate::event::{ChannelPattern, Event, EventId, NewEvent};
 
+pub(crate) use probe::{Ending, Probe, open_probe};
 pub use prune::{Prune, PruneBatch, Pruned, open_prune};
 
 /// A table of events that can be read by position.

@@ -34,8 +34,10 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 /// A feed that looks at least this often sees every row before it is pruned.
 const UNPRUNED: Duration = Duration::from_secs(30);
 
-/// No answer for this long means the connection is dead, though nobody said so.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// No answer for this long means the connection is dead, though nobody said so. To look takes a tenth of a millisecond, to
+/// connect and look some more; the first row of a large window may have to wait until all of it is sorted.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+const ROW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Events read together, in order.
 #[derive(Debug)]
@@ -175,7 +177,12 @@ impl Tail {
 
     async fn look(&mut self) -> Look {
         self.stats.polls.add(1);
-        let looked = within("ask for the present position", self.source.edge()).await;
+        let looked = within(
+            "ask for the present position",
+            LOOK_TIMEOUT,
+            self.source.edge(),
+        )
+        .await;
         let Some(present) = self.health.check(looked).await else {
             return Look::Again;
         };
@@ -212,7 +219,7 @@ impl Tail {
         let doing = "look up the epochs of the feed";
         let place = self
             .health
-            .check(within(doing, self.source.rebase(&self.cursor)).await)
+            .check(within(doing, LOOK_TIMEOUT, self.source.rebase(&self.cursor)).await)
             .await?;
         let Some(place) = place else {
             return Some(false);
@@ -268,7 +275,12 @@ impl Tail {
             return false;
         }
         let watermark = loop {
-            let asked = within("look up what was pruned", self.source.watermark()).await;
+            let asked = within(
+                "look up what was pruned",
+                LOOK_TIMEOUT,
+                self.source.watermark(),
+            )
+            .await;
             if let Some(watermark) = self.health.check(asked).await {
                 break watermark;
             }
@@ -289,6 +301,7 @@ impl Tail {
     async fn postpone_wakes(&self) {
         if let Err(error) = within(
             "extend the lease on wake-ups",
+            LOOK_TIMEOUT,
             self.source.postpone_wakes(LEASE),
         )
         .await
@@ -299,15 +312,19 @@ impl Tail {
 }
 
 async fn next_row(rows: &mut BoxStream<'_, Result<Row, Error>>) -> Result<Option<Row>, Error> {
-    within("read new rows", async { rows.next().await.transpose() }).await
+    within("read new rows", ROW_TIMEOUT, async {
+        rows.next().await.transpose()
+    })
+    .await
 }
 
 async fn within<T>(
     doing: &'static str,
+    longest: Duration,
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let seconds = ANSWER_TIMEOUT.as_secs();
-    timeout(ANSWER_TIMEOUT, answer)
+    let seconds = longest.as_secs();
+    timeout(longest, answer)
         .await
         .unwrap_or(Err(Error::Timeout { doing, seconds }))
 }
@@ -386,7 +403,24 @@ mod tests {
         tokio::select! {
             _ = batches.next() => panic!("there is nothing to read"),
             () = connected.notified() => {}
-            () = sleep(ANSWER_TIMEOUT / 2) => panic!("it was left alone"),
+            () = sleep(LOOK_TIMEOUT / 2) => panic!("it was left alone"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_vanished_is_given_up_in_ten_seconds() {
+        let stats = Arc::<Counters>::default();
+        let batches = follow(
+            Arc::new(Silent(Arc::default())),
+            Cursor::after_id(0, 0),
+            PollInterval::default(),
+            Arc::clone(&stats),
+        );
+        let mut batches = std::pin::pin!(batches);
+        for (seconds, errors) in [(9, 0), (2, 1)] {
+            let silence = timeout(Duration::from_secs(seconds), batches.next()).await;
+            assert!(silence.is_err(), "there is nothing to read");
+            assert_eq!(stats.poll_errors.get(), errors);
         }
     }
 }

@@ -471,3 +471,33 @@ async fn a_role_that_may_only_insert_is_enough_for_writers() {
     .await;
     assert_eq!(event.expect("the feed goes on").payload.get(), "1");
 }
+
+/// What fails with a connection may have been committed, and is not tried again. What comes after it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn inserts_go_on_after_the_database_was_restarted() {
+    let postgres = Arc::new(Postgres::start());
+    let database = Database::on(&postgres).await;
+    let insert = rowcast::source::open_insert(&database.config(), Migrate::Auto)
+        .await
+        .expect("an empty database");
+    let row = |number: u32| {
+        [rowcast::NewEvent {
+            channels: rowcast::Channels::parse("tasks").expect("a channel"),
+            kind: "task.created".into(),
+            payload: serde_json::value::to_raw_value(&number).expect("JSON"),
+        }]
+    };
+    insert.insert(&row(1)).await.expect("it is there");
+    let server = Arc::clone(&postgres);
+    tokio::task::spawn_blocking(move || server.restart())
+        .await
+        .expect("it does");
+    // The connection was idle for so long that it is asked first, or it fails.
+    let first = insert.insert(&row(2)).await;
+    insert.insert(&row(3)).await.expect("a new connection");
+    let mut expected = vec![1, 2, 3];
+    expected.retain(|&number| number != 2 || first.is_ok());
+    let mut reader = database.connect().await;
+    let rows = reader.numbers("SELECT payload::bigint FROM events ORDER BY id");
+    assert_eq!(rows.await, expected);
+}

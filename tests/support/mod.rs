@@ -15,6 +15,7 @@ pub mod keys;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 #[cfg(feature = "sqlite")]
 pub mod raw;
 pub mod wait;

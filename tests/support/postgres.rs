@@ -10,7 +10,6 @@ use std::{
     ffi::OsStr,
     fs::{self, File},
     io::{BufRead, BufReader, Write},
-    net::TcpListener,
     os::unix::{self, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
@@ -24,6 +23,8 @@ use std::{
 };
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use super::process::free_port;
 
 /// Half a second is usual; a machine with every core busy may take many times that.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -587,17 +588,6 @@ fn versions_in(directory: &str) -> Vec<PathBuf> {
         .collect();
     versions.sort_by_key(|path| std::cmp::Reverse(version(path)));
     versions.into_iter().map(|path| path.join("bin")).collect()
-}
-
-/// A port below those that systems hand out to outgoing connections (from 32768 on Linux), so that
-/// no client of a test holds it when a server is restarted on it.
-fn free_port() -> u16 {
-    loop {
-        let port = fastrand::u16(20_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// The processes whose parent is `parent`.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,7 +32,17 @@ struct Log {
 impl Process {
     /// Returns when it is ready.
     pub fn start(database_url: &str, flags: &[&str]) -> Self {
-        let mut child = Self::command(database_url)
+        Self::start_on(0, database_url, flags)
+    }
+
+    /// On this port of 127.0.0.1, as a server is that was restarted.
+    pub fn start_on(port: u16, database_url: &str, flags: &[&str]) -> Self {
+        Self::try_start_on(port, database_url, flags).expect("rowcast says where it listens")
+    }
+
+    /// The same, where the database may not be there: then the program ends, and there is none.
+    pub fn try_start_on(port: u16, database_url: &str, flags: &[&str]) -> Option<Self> {
+        let mut child = Self::command_on(port, database_url)
             .args(flags)
             .stderr(Stdio::piped())
             .spawn()
@@ -39,17 +50,18 @@ impl Process {
         let mut lines = BufReader::new(child.stderr.take().expect("piped"))
             .lines()
             .map_while(Result::ok);
-        let url = lines
-            .by_ref()
-            .find_map(|line| {
-                let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-                let url = entry["websocket"].as_str().map(str::to_owned);
-                if url.is_none() {
-                    eprintln!("{line}");
-                }
-                url
-            })
-            .expect("rowcast says where it listens");
+        let url = lines.by_ref().find_map(|line| {
+            let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+            let url = entry["websocket"].as_str().map(str::to_owned);
+            if url.is_none() {
+                eprintln!("{line}");
+            }
+            url
+        });
+        let Some(url) = url else {
+            child.wait().expect("it was started");
+            return None;
+        };
         let log = Arc::<Log>::default();
         let to = Arc::clone(&log);
         std::thread::spawn(move || {
@@ -59,13 +71,17 @@ impl Process {
                 to.written.send_replace(());
             }
         });
-        Self { child, url, log }
+        Some(Self { child, url, log })
     }
 
     /// `rowcast serve` on a free port, not yet started.
     pub fn command(database_url: &str) -> Command {
+        Self::command_on(0, database_url)
+    }
+
+    fn command_on(port: u16, database_url: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--database-url", database_url]);
         command
     }
@@ -134,6 +150,17 @@ impl Drop for Process {
             for line in self.log.lines().iter() {
                 eprintln!("{line}");
             }
+        }
+    }
+}
+
+/// A port below those that systems hand out to outgoing connections (from 32768 on Linux), so that
+/// no client of a test holds it when a server is restarted on it.
+pub fn free_port() -> u16 {
+    loop {
+        let port = fastrand::u16(20_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
         }
     }
 }

@@ -18,18 +18,20 @@ async fn a_shutdown_tells_clients_when_to_come_back_and_closes_with_1001() {
     for _ in 0..10 {
         clients.push(feed.subscribe(&["tasks"]).await);
     }
-    // One that never subscribed is told as well.
-    clients.push(feed.connect().await);
     let cursor = feed.broadcaster.cursor().to_string();
+    let mut cursors = vec![json!(cursor); clients.len()];
+    // One that never subscribed is told as well; a place it has none.
+    clients.push(feed.connect().await);
+    cursors.push(json!(null));
     let address = feed.address;
     let running = feed.shut_down();
     let mut waits = Vec::new();
     let (ended, took) = timed(async {
-        for client in &mut clients {
+        for (client, cursor) in clients.iter_mut().zip(&cursors) {
             let disconnect = client.hear_a("disconnect").await;
             assert_eq!(disconnect["code"], "SERVER_SHUTDOWN");
             assert_eq!(disconnect["reconnect"], true);
-            assert_eq!(disconnect["cursor"], cursor.as_str());
+            assert_eq!(&disconnect["cursor"], cursor);
             waits.push(disconnect["retryAfterMs"].as_u64().expect("a time"));
             let frame = client.hear_close().await;
             assert_eq!(u16::from(frame.code), 1001);

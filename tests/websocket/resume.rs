@@ -82,8 +82,24 @@ async fn what_was_missed_comes_then_the_present() {
 /// The present position, as a client is told it.
 async fn last_cursor_of(feed: &Feed) -> Value {
     let mut client = feed.connect().await;
+    client.subscribe(&["nothing"]).await["cursor"].clone()
+}
+
+/// A client remembers the last cursor of any frame. If that of a frame before its subscription were the present, it
+/// would lose what it missed when it is cut off right there.
+#[tokio::test]
+async fn a_place_is_named_only_to_who_has_subscribed() {
+    let feed = Feed::start().await;
+    let since = last_cursor_of(&feed).await;
+    insert(&feed, &["tasks"]).await;
+    let mut client = feed.connect().await;
     client.say(&json!({"type": "ping"})).await;
-    client.hear_a("pong").await["cursor"].clone()
+    assert_eq!(client.hear_a("pong").await.get("cursor"), None);
+    client
+        .say(&json!({"type": "hello", "channels": ["tasks"], "since": since}))
+        .await;
+    assert_eq!(client.hear_a("welcome").await.get("cursor"), None);
+    assert_eq!(client.hear_a("subscribed").await["cursor"], since);
 }
 
 #[tokio::test]

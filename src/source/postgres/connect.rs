@@ -18,7 +18,7 @@ const VERSION_MIN: u32 = 130_000;
 
 /// How long a start waits for the first connection. A host that does not answer at all would be waited for by the
 /// system for minutes.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The parameters of a URL that the driver knows, beside `options[…]`.
 const PARAMETERS: [&str; 18] = [

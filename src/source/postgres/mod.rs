@@ -5,8 +5,10 @@ mod connect;
 pub(super) mod doctor;
 mod insert;
 mod life;
+mod probe;
 mod retention;
 mod rows;
+mod slot;
 
 use std::str::FromStr as _;
 use std::sync::{MutexGuard, PoisonError};
@@ -28,6 +30,7 @@ use connect::{connect_options, prepare};
 use doctor::refuse_rows_from_the_future;
 pub use insert::PostgresInsert;
 use life::{Durable, Life, epoch_of, leave_mark, lives_since, primary};
+pub(crate) use probe::PostgresProbe;
 pub use retention::PostgresPrune;
 use rows::{Frozen, Wanted};
 

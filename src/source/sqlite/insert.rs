@@ -41,23 +41,32 @@ impl Insert for SqliteInsert {
                 .begin_with("BEGIN IMMEDIATE")
                 .await
                 .map_err(Error::database(doing))?;
-            let mut ids = Vec::with_capacity(events.len());
-            for event in events {
-                let (channel, kind, payload) =
-                    (event.channels.as_str(), &event.kind, event.payload.get());
-                let inserted = sqlx::query!(
-                    "INSERT INTO events (channel, type, payload) VALUES (?, ?, ?)",
-                    channel,
-                    kind,
-                    payload
-                )
-                .execute(&mut *transaction)
+            let ids = insert_rows(&mut transaction, events)
                 .await
                 .map_err(|error| explain(&self.options, doing, error))?;
-                ids.push(EventId(inserted.last_insert_rowid()));
-            }
             transaction.commit().await.map_err(Error::database(doing))?;
             Ok(ids)
         })
     }
+}
+
+/// Inserts the events, and gives their ids, in order.
+pub(super) async fn insert_rows(
+    connection: &mut SqliteConnection,
+    events: &[NewEvent],
+) -> Result<Vec<EventId>, sqlx::Error> {
+    let mut ids = Vec::with_capacity(events.len());
+    for event in events {
+        let (channel, kind, payload) = (event.channels.as_str(), &event.kind, event.payload.get());
+        let inserted = sqlx::query!(
+            "INSERT INTO events (channel, type, payload) VALUES (?, ?, ?)",
+            channel,
+            kind,
+            payload
+        )
+        .execute(&mut *connection)
+        .await?;
+        ids.push(EventId(inserted.last_insert_rowid()));
+    }
+    Ok(ids)
 }

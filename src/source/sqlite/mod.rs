@@ -4,6 +4,7 @@ pub(super) mod doctor;
 mod file;
 mod insert;
 mod life;
+mod probe;
 mod retention;
 mod rows;
 
@@ -28,6 +29,7 @@ use crate::event::ChannelPattern;
 use file::{FileIdentity, parent, watch_log};
 pub use insert::SqliteInsert;
 use life::{Known, begin_epoch, epoch_of, get_to_know, present};
+pub(crate) use probe::SqliteProbe;
 pub use retention::SqlitePrune;
 use rows::Wanted;
 
