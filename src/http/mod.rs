@@ -10,7 +10,7 @@ mod ws;
 
 use serde::Serialize;
 use warp::http::StatusCode;
-use warp::http::header::{ALLOW, HeaderValue};
+use warp::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
@@ -43,7 +43,12 @@ pub fn routes(
     let sse = warp::path!("sse").and(sse::route(hub.clone()));
     let events = warp::path!("events").and(events::route(hub.clone()));
     let cursor = warp::path!("cursor").and(events::cursor(hub.clone()));
-    let feed = socket.or(sse).unify().or(events).unify().or(cursor).unify();
+    let plain = sse.or(events).unify().or(cursor).unify();
+    // A page of any origin may open the WebSocket, which no browser asks about, so it may as well read the same here.
+    let plain = plain
+        .map(|reply| warp::reply::with_header(reply, ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
+        .map(Reply::into_response);
+    let feed = socket.or(plain).unify();
     feed.or(health).unify().or(stats).unify()
 }
 

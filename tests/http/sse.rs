@@ -144,6 +144,7 @@ async fn events_come_as_messages_and_the_last_id_resumes_all_channels() {
         "content-type: text/event-stream",
         "cache-control: no-cache, no-transform",
         "x-accel-buffering: no",
+        "access-control-allow-origin: *",
     ] {
         assert!(
             source.head.contains(&header.to_owned()),
