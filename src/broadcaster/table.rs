@@ -96,8 +96,9 @@ impl Reading {
     pub async fn ended(self) -> Ended {
         match self.task.await {
             Ok(ended) => ended,
-            // A panic of the source.
-            Err(_) => Ended::TurnLost,
+            Err(_) => Ended::Failed(Error::Unusable(
+                "reading it panicked, which is a bug".into(),
+            )),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::history::BatchNumber;
 use super::reader::{Reader, Step};
 use super::{Connection, Frames, Request, Written};
 use crate::event::ChannelPattern;
-use crate::protocol::{RequestId, ResetReason, ServerFrame, Shape, Since};
+use crate::protocol::{CloseCode, RequestId, ResetReason, ServerFrame, Shape, Since};
 use crate::stats::Counters;
 
 /// Wait after the database did not answer.
@@ -96,6 +96,24 @@ pub(crate) enum Joined {
     Gone,
 }
 
+/// Counts a client that is behind. A panic of its task, which is a bug, must not leave it waiting for ever.
+struct Guard {
+    outlet: Arc<dyn Connection>,
+    counters: Arc<Counters>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.counters.catching_up.subtract(1);
+        if std::thread::panicking() {
+            self.outlet.close(
+                CloseCode::TryAgainLater,
+                "the server failed; reconnect and resume",
+            );
+        }
+    }
+}
+
 /// The task of a client that is behind.
 pub(super) struct CatchUp {
     pub connection: u64,
@@ -115,13 +133,15 @@ impl CatchUp {
     pub async fn run(mut self) {
         self.counters.catch_ups.add(1);
         self.counters.catching_up.add(1);
+        let _guard = Guard {
+            outlet: Arc::clone(&self.outlet),
+            counters: Arc::clone(&self.counters),
+        };
         let wishes = Arc::clone(&self.wishes);
-        let counters = Arc::clone(&self.counters);
         tokio::select! {
             () = self.catch_up() => {}
             () = async { while !wishes.is_over() { wishes.changed.notified().await } } => {}
         }
-        counters.catching_up.subtract(1);
     }
 
     async fn catch_up(&mut self) {

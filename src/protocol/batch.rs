@@ -17,6 +17,9 @@ use crate::tail::Batch;
 /// Bytes of one event beside its payload: keys, names, times. A guess that saves growing the buffer.
 const EVENT_OVERHEAD_BYTES: usize = 256;
 
+/// Bytes of a batch beside its events: its positions, and what keeps them together.
+const BATCH_OVERHEAD_BYTES: usize = 600;
+
 /// A batch as every receiver gets it, in parts of which each receives its own.
 #[derive(Debug)]
 pub(crate) struct Encoded {
@@ -73,7 +76,8 @@ impl Encoded {
     pub fn bytes(&self) -> usize {
         let events = self.events.iter();
         let names: usize = events.map(|event| event.channels.as_str().len()).sum();
-        self.websocket.frames.len() + names + self.events.len() * size_of::<EncodedEvent>()
+        let each = size_of::<EncodedEvent>() + size_of::<Range<usize>>();
+        BATCH_OVERHEAD_BYTES + self.websocket.frames.len() + names + self.events.len() * each
     }
 
     /// Whether whoever is at `cursor` has an event of this batch.
