@@ -139,6 +139,51 @@ impl PostgresSource {
         })
     }
 
+    /// Asks for the present position.
+    async fn look(&self) -> Result<Cursor, Error> {
+        let doing = "ask for the present position";
+        let mut polling = self.polling().await?;
+        // The snapshot is that of the statement, so it is older than what is called: what has ended in it has been
+        // written to the log.
+        let row = sqlx::query!(
+            r#"SELECT pg_current_snapshot()::text AS "snapshot!",
+                      pg_is_in_recovery() AS "standby!",
+                      (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "boot!",
+                      CASE WHEN NOT pg_is_in_recovery()
+                           THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline,
+                      CASE WHEN NOT pg_is_in_recovery()
+                           THEN (pg_current_wal_insert_lsn() - '0/0')::bigint END AS written,
+                      CASE WHEN NOT pg_is_in_recovery()
+                           THEN (pg_current_wal_flush_lsn() - '0/0')::bigint END AS on_disk"#
+        )
+        .fetch_one(&mut polling.connection)
+        .await
+        .map_err(Error::database(doing))?;
+        let timeline = primary(row.standby, row.timeline)?;
+        // A pooler in between may have given us another server, or the same one in another life.
+        if timeline != polling.life.timeline || row.boot != polling.life.boot {
+            return Err(Error::EpochChanged);
+        }
+        let mut snapshot = Snapshot::from_str(&row.snapshot).map_err(|_| {
+            Error::Unusable(format!(
+                "its snapshot {:?} is not one we can read",
+                row.snapshot
+            ))
+        })?;
+        let epoch = polling.epoch;
+        if let (Some(durable), Some(written), Some(on_disk)) =
+            (self.durable().as_mut(), row.written, row.on_disk)
+            && durable.epoch == epoch
+        {
+            snapshot.durable = durable.note(snapshot.xmax, written, on_disk);
+        }
+        self.keep(polling).await;
+        Ok(Cursor {
+            epoch,
+            position: Position::Snapshot(snapshot),
+        })
+    }
+
     async fn keep(&self, polling: Polling) {
         let mut idle = self.polling.lock().await;
         if idle.len() < IDLE_CONNECTIONS_MAX {
@@ -194,47 +239,12 @@ impl PostgresSource {
 impl Source for PostgresSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async move {
-            let doing = "ask for the present position";
-            let mut polling = self.polling().await?;
-            // The snapshot is that of the statement, so it is older than what is called: what has ended in it has been
-            // written to the log.
-            let row = sqlx::query!(
-                r#"SELECT pg_current_snapshot()::text AS "snapshot!",
-                          pg_is_in_recovery() AS "standby!",
-                          (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint AS "boot!",
-                          CASE WHEN NOT pg_is_in_recovery()
-                               THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline,
-                          CASE WHEN NOT pg_is_in_recovery()
-                               THEN (pg_current_wal_insert_lsn() - '0/0')::bigint END AS written,
-                          CASE WHEN NOT pg_is_in_recovery()
-                               THEN (pg_current_wal_flush_lsn() - '0/0')::bigint END AS on_disk"#
-            )
-            .fetch_one(&mut polling.connection)
-            .await
-            .map_err(Error::database(doing))?;
-            let timeline = primary(row.standby, row.timeline)?;
-            // A pooler in between may have given us another server, or the same one in another life.
-            if timeline != polling.life.timeline || row.boot != polling.life.boot {
-                return Err(Error::EpochChanged);
+            let looked = self.look().await;
+            if looked.is_err() {
+                // The others are most likely as dead, and each would cost an attempt.
+                self.polling.lock().await.clear();
             }
-            let mut snapshot = Snapshot::from_str(&row.snapshot).map_err(|_| {
-                Error::Unusable(format!(
-                    "its snapshot {:?} is not one we can read",
-                    row.snapshot
-                ))
-            })?;
-            let epoch = polling.epoch;
-            if let (Some(durable), Some(written), Some(on_disk)) =
-                (self.durable().as_mut(), row.written, row.on_disk)
-                && durable.epoch == epoch
-            {
-                snapshot.durable = durable.note(snapshot.xmax, written, on_disk);
-            }
-            self.keep(polling).await;
-            Ok(Cursor {
-                epoch,
-                position: Position::Snapshot(snapshot),
-            })
+            looked
         })
     }
 
