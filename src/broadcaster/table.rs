@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::StreamExt as _;
+use futures_util::stream::{BoxStream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -13,7 +13,8 @@ use super::Shared;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::event::{ChannelPattern, Event};
-use crate::source::Window;
+use crate::source::{Row, Window};
+use crate::tail::{LOOK_TIMEOUT, ROW_TIMEOUT, within};
 
 /// Most events of a page, and most bytes of payload, give or take an event.
 const PAGE_EVENTS_MAX: usize = 500;
@@ -58,22 +59,24 @@ impl Table {
 
     /// A position of any life of the database, as a position of the present one; none where it has no place there.
     pub async fn place_of(&self, cursor: &Cursor) -> Result<Option<Cursor>, Error> {
-        let source = &self.shared.source;
-        let present = source.edge().await?;
+        let present = self.edge().await?;
         if !present.is_of_other_history_than(cursor) {
             return Ok(Some(cursor.clone()));
         }
-        source.rebase(cursor).await
+        let doing = "look up the epochs of the feed";
+        within(doing, LOOK_TIMEOUT, self.shared.source.rebase(cursor)).await
     }
 
     /// The position just after everything committed so far.
     pub async fn edge(&self) -> Result<Cursor, Error> {
-        self.shared.source.edge().await
+        let doing = "ask for the present position";
+        within(doing, LOOK_TIMEOUT, self.shared.source.edge()).await
     }
 
     /// Whether nothing after this position has been pruned. Asked after rows were read, it answers for them too.
     pub async fn retains(&self, cursor: &Cursor) -> Result<bool, Error> {
-        let watermark = self.shared.source.watermark().await?;
+        let doing = "look up what was pruned";
+        let watermark = within(doing, LOOK_TIMEOUT, self.shared.source.watermark()).await?;
         Ok(watermark.is_none_or(|watermark| cursor.reaches(&watermark)))
     }
 
@@ -103,6 +106,14 @@ impl Reading {
     }
 }
 
+/// As the stream gives it; a connection that is dead, though nobody said so, is an error.
+async fn next_row(rows: &mut BoxStream<'_, Result<Row, Error>>) -> Option<Result<Row, Error>> {
+    let next = async { rows.next().await.transpose() };
+    within("read what was missed", ROW_TIMEOUT, next)
+        .await
+        .transpose()
+}
+
 async fn read(
     shared: Arc<Shared>,
     window: Window,
@@ -120,7 +131,7 @@ async fn read(
     };
     let mut page = Vec::new();
     let mut bytes = 0;
-    while let Some(row) = rows.next().await {
+    while let Some(row) = next_row(&mut rows).await {
         match row {
             Ok(Err(_counted_by_the_tail)) => {}
             Ok(Ok(event)) => {

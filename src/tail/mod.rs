@@ -36,8 +36,8 @@ const UNPRUNED: Duration = Duration::from_secs(30);
 
 /// No answer for this long means the connection is dead, though nobody said so. To look takes a tenth of a millisecond, to
 /// connect and look some more; the first row of a large window may have to wait until all of it is sorted.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-const ROW_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const ROW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Events read together, in order.
 #[derive(Debug)]
@@ -318,7 +318,8 @@ async fn next_row(rows: &mut BoxStream<'_, Result<Row, Error>>) -> Result<Option
     .await
 }
 
-async fn within<T>(
+/// An answer, or an error when it takes too long.
+pub(crate) async fn within<T>(
     doing: &'static str,
     longest: Duration,
     answer: impl Future<Output = Result<T, Error>>,
