@@ -18,7 +18,8 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use rowcast::source::{BadRow, Row, Window};
 use rowcast::{
-    Broadcaster, Channels, Cursor, Event, EventId, Migrate, NewEvent, PollInterval, Source,
+    Broadcaster, ChannelPattern, Channels, Cursor, Event, EventId, Migrate, NewEvent, PollInterval,
+    Source,
 };
 use serde_json::value::RawValue;
 use support::{Connection, Database, within};
@@ -51,6 +52,8 @@ contract! {
     what_is_rolled_back_never_arrives
     concurrent_writers_lose_nothing_and_double_nothing
     a_large_window_is_streamed
+    rows_on_channels_are_those_that_patterns_match
+    more_rows_on_channels_than_are_found_at_once
     bad_rows_are_reported_and_stop_nothing
     rows_without_a_value_are_reported_and_stop_nothing
     bad_rows_are_refused_at_insert
@@ -297,6 +300,182 @@ async fn a_large_window_is_streamed(database: Database) {
     })
     .await;
     assert_eq!(expected, ROWS);
+}
+
+/// Sets of patterns: names, parents, what is below, everything, and such as overlap.
+const PATTERNS: &[&[&str]] = &[
+    &["a"],
+    &["a:b"],
+    &["a:b:c"],
+    &["a:*"],
+    &["a:b:*"],
+    &["*"],
+    &["a", "a:*"],
+    &["a:*", "a:b", "a:b:*", "a:b:c"],
+    &["a:b", "d", "a.b"],
+    &["d", "d", "*", "a"],
+    &["a-", "a.b:*", "nobody:*"],
+    &["nobody"],
+    &["d_", "a/b"],
+    &[],
+];
+
+async fn rows_on_channels_are_those_that_patterns_match(database: Database) {
+    const TRANSACTIONS: usize = 60;
+    let seed = fastrand::u64(..);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    // On SQLite there is one at a time.
+    let mut slow = Vec::new();
+    if database.url.starts_with("postgres") {
+        for _ in 0..4 {
+            slow.push((database.connect().await, false));
+        }
+    }
+    let mut edges = Vec::new();
+    for transaction in 0..TRANSACTIONS {
+        edges.push(edge(&source).await);
+        for (writer, is_open) in &mut slow {
+            if random.u8(0..8) == 0 {
+                writer.run(if *is_open { "COMMIT" } else { "BEGIN" }).await;
+                *is_open = !*is_open;
+            }
+            if *is_open {
+                insert_on(writer, &mut random, 3).await;
+            }
+        }
+        // One is large enough to be a large window by itself.
+        let rows = if transaction == TRANSACTIONS / 2 {
+            5500
+        } else {
+            random.usize(0..60)
+        };
+        insert_on(&mut writer, &mut random, rows).await;
+    }
+    for (writer, is_open) in &mut slow {
+        if *is_open && random.bool() {
+            writer.run("COMMIT").await;
+        }
+    }
+    edges.push(edge(&source).await);
+    let last = edges.len() - 1;
+    let half = TRANSACTIONS / 2;
+    let windows = [(0, last), (half, last), (half, half + 1), (half + 1, last)];
+    let (from, upto) = (random.usize(..half), random.usize(half + 1..=last));
+    for (from, upto) in windows.into_iter().chain([(from, upto)]) {
+        let whole = window(&edges[from], &edges[upto]);
+        let rows = events_of(read(&source, whole.clone()).await);
+        for names in PATTERNS {
+            let patterns = patterns(names);
+            // All of it, and the rest of it after a row.
+            let after = rows.get(random.usize(..=rows.len())).map(|row| row.id);
+            for resume_after in [None, after] {
+                let part = Window {
+                    resume_after,
+                    ..whole.clone()
+                };
+                let expected: Vec<_> = rows
+                    .iter()
+                    .filter(|row| Some(row.id) > resume_after)
+                    .filter(|row| is_on(row, &patterns))
+                    .map(|row| (row.id, row.channels.as_str()))
+                    .collect();
+                let found = events_of(read_on(&source, part, &patterns).await);
+                let found: Vec<_> = found
+                    .iter()
+                    .map(|row| (row.id, row.channels.as_str()))
+                    .collect();
+                assert!(
+                    found == expected,
+                    "seed {seed}, window {from}..{upto} after {resume_after:?}, {names:?}: {} instead of {} rows",
+                    found.len(),
+                    expected.len()
+                );
+            }
+        }
+    }
+}
+
+async fn more_rows_on_channels_than_are_found_at_once(database: Database) {
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    let start = edge(&source).await;
+    for _ in 0..3 {
+        let mut random = fastrand::Rng::with_seed(1);
+        insert_on(&mut writer, &mut random, 10_000).await;
+    }
+    let end = edge(&source).await;
+    let rows = events_of(read(&source, window(&start, &end)).await);
+    for names in [&["a", "d"][..], &["a:b"]] {
+        let patterns = patterns(names);
+        let expected: Vec<_> = rows
+            .iter()
+            .filter(|row| is_on(row, &patterns))
+            .map(|row| row.id)
+            .collect();
+        let found = events_of(read_on(&source, window(&start, &end), &patterns).await);
+        let found: Vec<_> = found.iter().map(|row| row.id).collect();
+        assert!(
+            found == expected,
+            "{names:?}: {} instead of {} rows",
+            found.len(),
+            expected.len()
+        );
+    }
+}
+
+/// Inserts rows on channels that are each other's parents and neighbours; some are on several.
+async fn insert_on(writer: &mut Connection, random: &mut fastrand::Rng, rows: usize) {
+    const CHANNELS: &[&str] = &[
+        "a", "a:b", "a:b:c", "a:b:c:d", "a:bc", "ab", "a.b", "a-", "a/b", "d", "A", "d:e",
+    ];
+    let mut values = Vec::new();
+    for _ in 0..rows {
+        let count = if random.u8(0..10) == 0 { 3 } else { 1 };
+        let channels: Vec<_> = (0..count)
+            .map(|_| CHANNELS[random.usize(..CHANNELS.len())])
+            .collect();
+        values.push(format!("('{}', 't')", channels.join(" ")));
+    }
+    if !values.is_empty() {
+        let values = values.join(", ");
+        writer
+            .run(&format!(
+                "INSERT INTO events (channel, type) VALUES {values}"
+            ))
+            .await;
+    }
+}
+
+fn patterns(names: &[&str]) -> Vec<ChannelPattern> {
+    let patterns = names
+        .iter()
+        .filter_map(|name| ChannelPattern::parse(name).ok());
+    patterns.collect()
+}
+
+fn is_on(event: &Event, patterns: &[ChannelPattern]) -> bool {
+    let mut channels = event.channels.iter();
+    channels.any(|channel| patterns.iter().any(|pattern| pattern.matches(channel)))
+}
+
+fn events_of(rows: Vec<Row>) -> Vec<Event> {
+    let good = |row: Row| row.unwrap_or_else(|bad| panic!("{bad:?}"));
+    rows.into_iter().map(good).collect()
+}
+
+async fn read_on(
+    source: &Arc<dyn Source>,
+    window: Window,
+    patterns: &[ChannelPattern],
+) -> Vec<Row> {
+    within(
+        "the rows on channels",
+        source.rows_on(window, patterns).try_collect(),
+    )
+    .await
+    .unwrap_or_else(|error| panic!("failed to {error}"))
 }
 
 async fn bad_rows_are_reported_and_stop_nothing(database: Database) {
