@@ -42,8 +42,14 @@ impl Process {
 
     /// The same, where the database may not be there: then the program ends, and there is none.
     pub fn try_start_on(port: u16, database_url: &str, flags: &[&str]) -> Option<Self> {
-        let mut child = Self::command_on(port, database_url)
-            .args(flags)
+        let mut command = Self::command_on(port, database_url);
+        command.args(flags);
+        Self::spawn(command)
+    }
+
+    /// Runs a command that becomes a server. Returns when it is ready; none where it ends instead.
+    pub fn spawn(mut command: Command) -> Option<Self> {
+        let mut child = command
             .stderr(Stdio::piped())
             .spawn()
             .expect("rowcast starts");
@@ -84,6 +90,12 @@ impl Process {
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--database-url", database_url]);
         command
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     pub fn id(&self) -> u32 {
@@ -136,6 +148,18 @@ impl Process {
         fine.max(Duration::from_millis(coarse.sum::<u64>() * 10))
     }
 
+    /// Memory that it has now.
+    pub fn rss_bytes(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let mut lines = text.lines();
+        let line = lines.find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kilobytes
+            .and_then(|number| number.parse::<u64>().ok())
+            .expect("a Linux system")
+            * 1024
+    }
+
     /// How much more that is now than it was.
     pub fn cpu_since(&self, before: Duration) -> Duration {
         self.cpu().saturating_sub(before)
@@ -144,8 +168,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         if std::thread::panicking() {
             for line in self.log.lines().iter() {
                 eprintln!("{line}");
