@@ -12,7 +12,7 @@ use super::history::BatchNumber;
 use super::reader::{Reader, Step};
 use super::{Connection, Frames, Request, Written};
 use crate::event::ChannelPattern;
-use crate::protocol::{CloseCode, RequestId, ResetReason, ServerFrame, Shape, Since};
+use crate::protocol::{CloseCode, Encoded, RequestId, ResetReason, ServerFrame, Shape, Since};
 use crate::stats::Counters;
 
 /// Wait after the database did not answer.
@@ -20,6 +20,12 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Subscribes and unsubscribes that may wait for a client that is catching up.
 const CHANGES_MAX: usize = 64;
+
+/// Written at once, where so much is in memory: what a socket takes without a pause.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Batches looked through for one write, so that others get their turn: it takes about a millisecond.
+const BATCHES_PER_WRITE_MAX: usize = 512;
 
 /// What a client asks for while it catches up. Shared by its shard and its task.
 #[derive(Default)]
@@ -156,11 +162,19 @@ impl CatchUp {
             }
             match self.reader.next().await {
                 Step::Events(batch, wanted) => {
-                    let shaped = batch.shaped(self.shape);
-                    self.counters.deliveries.add(wanted.len() as u64);
                     let mut frames = Vec::new();
-                    shaped.copy(wanted.into_iter(), &mut frames);
+                    self.copy(&batch, wanted, &mut frames);
                     drop(batch);
+                    // A write costs as much as a hundred events, and most batches have few for any one client.
+                    for _ in 0..BATCHES_PER_WRITE_MAX {
+                        if frames.len() >= half.min(WRITE_BYTES) {
+                            break;
+                        }
+                        let Some((batch, wanted)) = self.reader.next_in_memory() else {
+                            break;
+                        };
+                        self.copy(&batch, wanted, &mut frames);
+                    }
                     if !self.write(frames.into()).await {
                         return;
                     }
@@ -177,6 +191,12 @@ impl CatchUp {
                 Step::Waited => {}
             }
         }
+    }
+
+    fn copy(&self, batch: &Encoded, wanted: Vec<u32>, frames: &mut Vec<u8>) {
+        self.counters.deliveries.add(wanted.len() as u64);
+        let shaped = batch.shaped(self.shape);
+        shaped.copy(wanted.into_iter(), frames);
     }
 
     async fn change(&mut self, change: Change) {

@@ -23,6 +23,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How long a position may be ahead of the feed. Another server may look at the table first.
 const AHEAD: Duration = Duration::from_millis(200);
 
+/// Patterns that are compared one by one: a comparison takes a tenth of a look into a map of them.
+const COMPARED_PATTERNS_MAX: usize = 16;
+
 /// Batches looked through in one go.
 const BATCHES_PER_TURN: u32 = 16;
 
@@ -182,8 +185,10 @@ impl Reader {
                             upto,
                             reset: false,
                         });
-                        if let Some(step) = self.pass(Arc::new(batch)) {
-                            return step;
+                        let batch = Arc::new(batch);
+                        let wanted = self.pass(&batch);
+                        if !wanted.is_empty() {
+                            return Step::Events(batch, wanted);
                         }
                     }
                     None => {
@@ -193,14 +198,11 @@ impl Reader {
                     }
                 }
             } else if let Some(next) = self.next {
-                match self.sources.history.get(next) {
-                    Some(batch) => {
-                        self.next = Some(next + 1);
-                        self.sources.counters.recent_reads.add(1);
-                        if let Some(step) = self.pass(batch) {
-                            return step;
-                        }
+                match self.next_in_memory() {
+                    Some((batch, wanted)) if !wanted.is_empty() => {
+                        return Step::Events(batch, wanted);
                     }
+                    Some(_) => {}
                     None if next >= self.sources.history.end().2 => return Step::End(next),
                     // Pushed out by newer ones.
                     None => self.next = None,
@@ -213,6 +215,16 @@ impl Reader {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// The next batch with what is wanted of it, which may be nothing, where it is in memory.
+    pub fn next_in_memory(&mut self) -> Option<(Arc<Encoded>, Vec<u32>)> {
+        let next = self.next.filter(|_| self.reading.is_none())?;
+        let batch = self.sources.history.get(next)?;
+        self.next = Some(next + 1);
+        self.sources.counters.recent_reads.add(1);
+        let wanted = self.pass(&batch);
+        Some((batch, wanted))
     }
 
     /// Whether more than so many events are wanted by now. It looks, and stays where it is.
@@ -255,8 +267,8 @@ impl Reader {
     }
 
     /// Moves on behind a batch; gives what is wanted of it.
-    fn pass(&mut self, batch: Arc<Encoded>) -> Option<Step> {
-        let wanted = self.interests.wanted(&batch, self.known.as_ref());
+    fn pass(&mut self, batch: &Encoded) -> Vec<u32> {
+        let wanted = self.interests.wanted(batch, self.known.as_ref());
         match &self.known {
             // What it knows besides has no name: it stays where it is until the feed is as far.
             Some(known) if !batch.upto.reaches(known) => {}
@@ -265,7 +277,7 @@ impl Reader {
                 self.known = None;
             }
         }
-        (!wanted.is_empty()).then(|| Step::Events(batch, wanted))
+        wanted
     }
 
     /// Finds where it goes on.
@@ -431,20 +443,31 @@ impl Interests {
         }
     }
 
-    /// Which events of a batch are wanted: O(channels of its events), however many patterns there are.
+    /// Which events of a batch are wanted.
     fn wanted(&self, batch: &Encoded, known: Option<&Cursor>) -> Vec<u32> {
         let mut scratch = String::new();
+        let is_new = |from: &Option<Cursor>, event: &EncodedEvent| {
+            from.as_ref()
+                .is_none_or(|from| !batch.is_covered(event, from))
+        };
         let wants = |event: &EncodedEvent| {
-            let mut wants = false;
-            for channel in event.channels.iter() {
-                for_each_pattern(channel, &mut scratch, |pattern| {
-                    wants = wants
-                        || self.0.get(pattern).is_some_and(|from| {
-                            from.as_ref()
-                                .is_none_or(|from| !batch.is_covered(event, from))
-                        });
-                });
-            }
+            let mut channels = event.channels.iter();
+            let wants = if self.0.len() <= COMPARED_PATTERNS_MAX {
+                channels.any(|channel| {
+                    let mut all = self.0.iter();
+                    all.any(|(pattern, from)| pattern.matches(channel) && is_new(from, event))
+                })
+            } else {
+                // O(channels of its events), however many patterns there are.
+                channels.any(|channel| {
+                    let mut wants = false;
+                    for_each_pattern(channel, &mut scratch, |pattern| {
+                        wants =
+                            wants || self.0.get(pattern).is_some_and(|from| is_new(from, event));
+                    });
+                    wants
+                })
+            };
             wants && known.is_none_or(|known| !batch.is_covered(event, known))
         };
         let mut wants = wants;
