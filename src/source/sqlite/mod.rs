@@ -148,28 +148,44 @@ impl SqliteSource {
             let wanted = patterns
                 .filter(|_| upto - last > rows::LOOK_THROUGH_ROWS)
                 .and_then(Wanted::new);
-            if let Some(wanted) = wanted {
-                loop {
-                    let found = rows::find(&mut reader.connection, last, upto, &wanted).await?;
-                    let Some(&end) = found.last() else { break };
-                    for ids in found.chunks(rows::PAGE_ROWS as usize) {
+            let mut among = rows::FIND_AMONG;
+            loop {
+                // Up to here the rows are read: those that were found, or all.
+                let (mut end, mut found) = (upto, None);
+                if let Some(wanted) = &wanted {
+                    end = upto.min(last.saturating_add(among));
+                    let ids = rows::find(&mut reader.connection, last, end, wanted).await?;
+                    let count = ids.len() as i64;
+                    if let Some(&id) = ids.last().filter(|_| count == rows::FIND_ROWS) {
+                        end = id;
+                        among = rows::FIND_AMONG;
+                    } else {
+                        among = among.saturating_mul(2);
+                    }
+                    found = (count * rows::WANTED_OFTEN < end - last).then_some(ids);
+                }
+                if let Some(ids) = found {
+                    for ids in ids.chunks(rows::PAGE_ROWS as usize) {
                         for row in rows::these(&mut reader.connection, ids).await? {
                             yield row;
                         }
                     }
-                    last = end;
+                } else {
+                    loop {
+                        let page = rows::page(&mut reader.connection, last, end).await?;
+                        let full = page.len() as i64 == rows::PAGE_ROWS;
+                        for (id, row) in page {
+                            last = id;
+                            yield row;
+                        }
+                        if !full {
+                            break;
+                        }
+                    }
                 }
-            } else {
-                loop {
-                    let page = rows::page(&mut reader.connection, last, upto).await?;
-                    let full = page.len() as i64 == rows::PAGE_ROWS;
-                    for (id, row) in page {
-                        last = id;
-                        yield row;
-                    }
-                    if !full {
-                        break;
-                    }
+                last = end;
+                if last >= upto {
+                    break;
                 }
             }
             self.keep(reader).await;

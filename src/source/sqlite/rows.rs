@@ -10,8 +10,14 @@ use crate::source::{BadRow, Row};
 /// Rows of one statement. A read transaction that stays open keeps the log from being reset, so it must end soon.
 pub(super) const PAGE_ROWS: i64 = 1000;
 
-/// Ids that are found at once: finding them sorts all there are.
-const FIND_ROWS: i64 = 20_000;
+/// Ids that are found at once.
+pub(super) const FIND_ROWS: i64 = 20_000;
+
+/// Ids that are looked among at first: those that are found are sorted. More where few are found.
+pub(super) const FIND_AMONG: i64 = 100_000;
+
+/// Where every so many rows one is wanted, reading them all takes no longer than finding it.
+pub(super) const WANTED_OFTEN: i64 = 4;
 
 /// Rows that are rather all read, and looked through, than found by channel.
 pub(super) const LOOK_THROUGH_ROWS: i64 = 5000;
@@ -88,20 +94,23 @@ impl Wanted {
     }
 }
 
-/// The ids of the next rows on some channels, and of all rows on several. Its cost follows what there is on the channels.
+/// The ids of the next rows on some channels, and of all rows on several. Its cost follows what there is on the channels,
+/// for patterns such as `messages:*` of all times.
 pub(super) async fn find(
     connection: &mut SqliteConnection,
     after: i64,
     upto: i64,
     wanted: &Wanted,
 ) -> Result<Vec<i64>, Error> {
+    // CROSS JOIN is how SQLite is told which table is first, and + that a condition is not to be looked up by: it would
+    // read all rows of the window for every range.
     sqlx::query_scalar!(
-        r#"SELECT e.id AS "id!: i64" FROM json_each(?3) n JOIN events e ON e.channel = n.value
+        r#"SELECT e.id AS "id!: i64" FROM json_each(?3) n CROSS JOIN events e ON e.channel = n.value
             WHERE e.id > ?1 AND e.id <= ?2
            UNION
            SELECT e.id FROM json_each(?4) r
-             JOIN events e ON e.channel >= r.value ->> 0 AND e.channel < r.value ->> 1
-            WHERE e.id > ?1 AND e.id <= ?2
+            CROSS JOIN events e ON e.channel >= r.value ->> 0 AND e.channel < r.value ->> 1
+            WHERE +e.id > ?1 AND +e.id <= ?2
            UNION
            SELECT e.id FROM events e WHERE instr(e.channel, ' ') > 0 AND e.id > ?1 AND e.id <= ?2
             ORDER BY 1 LIMIT ?5"#,
