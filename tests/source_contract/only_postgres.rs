@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use rowcast::{Broadcaster, DatabaseConfig, Migrate, PollInterval};
 
 use crate::support::{Connection, Database, Postgres, until, within};
-use crate::{edge, numbers, woken_only};
+use crate::{edge, numbers, patterns, read_on, window, woken_only};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_transaction_delays_only_itself() {
@@ -110,18 +110,7 @@ async fn a_window_of_a_large_table_is_read_by_its_index() {
             writer.run("SET synchronous_commit = off").await;
             writer.run(fill).await;
             writer.run(statistics).await;
-            let name = database.url.rsplit('/').next().expect("a URL has slashes");
-            // Every new connection logs how its statements were really run.
-            writer
-                .run(&format!(
-                    "ALTER DATABASE {name} SET session_preload_libraries = 'auto_explain'"
-                ))
-                .await;
-            for setting in ["log_min_duration = 0", "log_analyze = on"] {
-                writer
-                    .run(&format!("ALTER DATABASE {name} SET auto_explain.{setting}"))
-                    .await;
-            }
+            let name = log_plans(&database, &mut writer).await;
             let source = database.open().await;
             // The window has rows in both of its parts: of a transaction that was in flight, and of a later one.
             let mut slow = database.connect().await;
@@ -138,7 +127,7 @@ async fn a_window_of_a_large_table_is_read_by_its_index() {
             let plan = until("the plan in the log", async || {
                 let log = server.log();
                 // Not the one of the empty window that is read at start.
-                let mut plans = window_plans(&log, name);
+                let mut plans = window_plans(&log, &name);
                 plans.retain(|plan| plan.contains("rows=2 loops=1"));
                 plans.pop()
             })
@@ -149,17 +138,115 @@ async fn a_window_of_a_large_table_is_read_by_its_index() {
             );
             // Whatever the index was used for, the table's other rows were not read.
             for line in plan.lines().filter(|line| line.contains("on events")) {
-                let rows = line.split("rows=").last().expect("a split has a last part");
-                let rows: f64 = rows
-                    .split(' ')
-                    .next()
-                    .and_then(|n| n.parse().ok())
-                    .expect("it was run");
-                assert!(rows < 100.0, "{fill}\n{statistics}\n{plan}");
+                assert!(rows_of(line) < 100.0, "{fill}\n{statistics}\n{plan}");
             }
             assert!(!plan.contains("Rows Removed by"), "{plan}");
+            assert!(!plan.contains("JIT"), "{plan}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_on_channels_of_a_large_table_are_found_by_their_index() {
+    // Of its own, so that nothing else comes between the lines of a plan in its log.
+    let server = Postgres::start();
+    for statistics in ["", "ANALYZE events"] {
+        let database = Database::on(&server).await;
+        let source = database.open().await;
+        let mut writer = database.connect().await;
+        writer
+            .run("ALTER TABLE events SET (autovacuum_enabled = false)")
+            .await;
+        writer.run("SET synchronous_commit = off").await;
+        let fill = |transactions: u32| {
+            format!(
+                "DO $$ BEGIN
+                     FOR n IN 1..{transactions} LOOP
+                         INSERT INTO events (channel, type)
+                         SELECT CASE i WHEN 1 THEN 'a b:c' WHEN 2 THEN 'b:d' ELSE 'c:' || i END, 't'
+                           FROM generate_series(1, 100) i;
+                         COMMIT;
+                     END LOOP;
+                 END $$"
+            )
+        };
+        writer.run(&fill(1900)).await;
+        // Too large a window to be looked through, and small beside the table.
+        let mut slow = database.connect().await;
+        slow.run("BEGIN").await;
+        slow.run("INSERT INTO events (channel, type) VALUES ('c:7', 't')")
+            .await;
+        let start = edge(&source).await;
+        writer.run(&fill(100)).await;
+        slow.run("COMMIT").await;
+        writer.run(statistics).await;
+        let name = log_plans(&database, &mut writer).await;
+        let source = database.open().await;
+        let end = edge(&source).await;
+        for (names, rows) in [
+            (&["c:7"][..], 101),
+            (&["b:*"], 200),
+            (&["a"], 100),
+            (&["c:7", "b"], 301),
+        ] {
+            let found = read_on(&source, window(&start, &end), &patterns(names)).await;
+            assert_eq!(found.len(), rows, "{names:?}");
+            // The plan is whole when something else follows it.
+            edge(&source).await;
+            let plan = until("the plan in the log", async || {
+                let mut plans = window_plans(&server.log(), &name);
+                plans.retain(|plan| {
+                    let sorted = plan.find("Sort ").map_or("", |at| &plan[at..]);
+                    let first = sorted.lines().next().unwrap_or_default();
+                    plan.contains("unnest n") && first.contains(&format!("rows={rows} loops=1"))
+                });
+                plans.pop()
+            })
+            .await;
+            for index in [
+                "events_channel_xid_id",
+                "events_several_channels",
+                "events_xid_id",
+            ] {
+                assert!(plan.contains(index), "{index}\n{plan}");
+            }
+            assert!(!plan.contains("Seq Scan on events"), "{plan}");
+            assert!(!plan.contains("JIT"), "{plan}");
+            for line in plan.lines().filter(|line| line.contains("on events")) {
+                assert!(rows_of(line) <= 300.0, "{names:?}\n{plan}");
+            }
+        }
+    }
+}
+
+/// Has every new connection to a database log how its statements were really run; gives the database's name.
+async fn log_plans(database: &Database, writer: &mut Connection) -> String {
+    let name = database.url.rsplit('/').next();
+    let name = name.expect("a URL has slashes").to_owned();
+    for setting in [
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_analyze = on",
+        // As if the table had millions of rows.
+        "jit_above_cost = 0",
+    ] {
+        writer
+            .run(&format!("ALTER DATABASE {name} SET {setting}"))
+            .await;
+    }
+    name
+}
+
+/// How many rows a line of a plan has given, each time that it was run.
+fn rows_of(line: &str) -> f64 {
+    if line.contains("never executed") {
+        return 0.0;
+    }
+    let rows = line
+        .split("rows=")
+        .last()
+        .and_then(|rest| rest.split(' ').next());
+    rows.and_then(|rows| rows.parse().ok()).expect("it was run")
 }
 
 /// The plans of window queries of this database that are whole in the log: followed by a line of something else.
