@@ -69,13 +69,13 @@ impl Client {
 
     /// The present position.
     pub async fn present(&mut self) -> String {
-        self.say("{\"type\":\"ping\"}").await;
-        loop {
-            let frame = self.frame().await;
-            if kind(frame) == "pong" {
-                return cursor(frame).expect("it has one").to_owned();
-            }
-        }
+        self.subscribe(&["nobody"], None).await;
+        let subscribed = self.frame().await;
+        assert_eq!(kind(subscribed), "subscribed");
+        let text = std::str::from_utf8(subscribed).expect("the server sends UTF-8");
+        let (_, rest) = text.split_once("\"cursor\":\"").expect("it has one");
+        let (cursor, _) = rest.split_once('"').expect("the text ends");
+        cursor.to_owned()
     }
 
     async fn say(&mut self, text: &str) {
@@ -164,12 +164,12 @@ fn number(text: &[u8], key: &[u8]) -> i64 {
     digits.fold(0, |number, &digit| number * 10 + i64::from(digit - b'0'))
 }
 
-/// The position that a frame ends with, if it does.
-pub fn cursor(frame: &[u8]) -> Option<&str> {
-    if frame.ends_with(b"}}") {
+/// The position that an event ends with, if it does.
+pub fn cursor(event: &[u8]) -> Option<&str> {
+    if event.ends_with(b"}}") {
         return None;
     }
-    let text = frame.strip_suffix(b"\"}")?;
+    let text = event.strip_suffix(b"\"}")?;
     let from = text.iter().rposition(|&byte| byte == b'"')? + 1;
     std::str::from_utf8(&text[from..]).ok()
 }

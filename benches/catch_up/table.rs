@@ -85,7 +85,7 @@ async fn rates(feed: &Feed, since: &str, time: Duration) -> Vec<f64> {
                 }
                 "caught_up" => break,
                 "subscribed" | "cursor" => {}
-                other => panic!("{other}"),
+                other => panic!("{other}: {}", String::from_utf8_lossy(frame)),
             }
         }
         assert_eq!(events, MISSED);

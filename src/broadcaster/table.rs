@@ -26,7 +26,8 @@ const PAGES_AHEAD: usize = 2;
 /// How long a page may lie there before its reader loses its turn: it may never come back for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a turn may last: others wait for theirs, and a statement that runs on keeps the database from cleaning up.
+/// How long a turn may last from its first row on: others wait for theirs, and a statement that runs on keeps the
+/// database from cleaning up. What comes before, as sorting millions of rows, would have to be done again.
 const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// The table, for those who catch up. Cheap to clone.
@@ -124,7 +125,7 @@ async fn read(
         return Ended::TurnLost;
     };
     shared.counters.table_reads.add(1);
-    let began = Instant::now();
+    let mut began = None;
     let mut rows = match &patterns {
         Some(patterns) => shared.source.rows_on(window, patterns),
         None => shared.source.rows(window),
@@ -132,6 +133,7 @@ async fn read(
     let mut page = Vec::new();
     let mut bytes = 0;
     while let Some(row) = next_row(&mut rows).await {
+        let began = *began.get_or_insert_with(Instant::now);
         match row {
             Ok(Err(_counted_by_the_tail)) => {}
             Ok(Ok(event)) => {
@@ -159,4 +161,78 @@ async fn read(
         return Ended::TurnLost;
     }
     Ended::Complete
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::BoxFuture;
+    use futures_util::stream::{self, BoxStream};
+    use serde_json::value::RawValue;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::broadcaster::Broadcaster;
+    use crate::event::{Channels, EventId};
+    use crate::source::{Row, Source};
+    use crate::tail::PollInterval;
+
+    const ROWS: i64 = 3000;
+
+    /// It takes longer to the first row than a turn lasts.
+    struct Sorting;
+
+    impl Source for Sorting {
+        fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
+            Box::pin(async { Ok(Cursor::after_id(0, ROWS)) })
+        }
+
+        fn rows(&self, _window: Window) -> BoxStream<'_, Result<Row, Error>> {
+            let row = |id| {
+                Ok(Ok(Event {
+                    id: EventId(id),
+                    channels: Channels::parse("tasks").expect("a good name"),
+                    kind: "t".into(),
+                    entity_id: None,
+                    actor: None,
+                    payload: RawValue::from_string("1".into()).expect("JSON"),
+                    previous: None,
+                    trace_id: None,
+                    origin: None,
+                    transaction: None,
+                    created_at: String::new(),
+                }))
+            };
+            stream::once(sleep(TURN_MAX * 2))
+                .flat_map(move |()| stream::iter((1..=ROWS).map(row)))
+                .boxed()
+        }
+
+        fn rebase<'a>(
+            &'a self,
+            cursor: &'a Cursor,
+        ) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
+            Box::pin(async { Ok(Some(cursor.clone())) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_has_to_sort_first_is_given_a_turn() {
+        let broadcaster = Broadcaster::start(Arc::new(Sorting), PollInterval::default())
+            .await
+            .expect("the feed starts");
+        let mut reading = broadcaster.table().read(
+            Window {
+                after: Cursor::after_id(0, 0),
+                upto: Cursor::after_id(0, ROWS),
+                resume_after: None,
+            },
+            None,
+        );
+        let mut events = 0;
+        while let Some(page) = reading.next().await {
+            events += page.len();
+        }
+        assert_eq!(events, ROWS as usize);
+        assert!(matches!(reading.ended().await, Ended::Complete));
+    }
 }
