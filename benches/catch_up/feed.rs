@@ -28,8 +28,8 @@ pub fn pin_ourselves() -> bool {
     does("taskset", &["-a", "-p", "-c", OTHER_CORE])
 }
 
-/// Whether we, and what we start from now on, come before what else the machine does: clients that have to wait for a
-/// core would measure that.
+/// Whether we, and what we start from now on, come before what was started before: clients that have to wait for a core
+/// would measure that.
 pub fn hurry_ourselves() -> bool {
     does("renice", &["-n", "-15", "-p"])
 }

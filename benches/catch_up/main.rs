@@ -36,7 +36,7 @@ fn main() {
     // Its processes are no clients of ours.
     support::Postgres::shared();
     if feed::hurry_ourselves() {
-        println!("server and clients come first on their cores (renice), Postgres does not");
+        println!("server and clients come before Postgres on their cores (renice)");
     }
     println!();
     let runtime = tokio::runtime::Builder::new_current_thread()
