@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::Shape;
 use super::frame::push_text_frame;
 use super::server::{json, write_json};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Position};
 use crate::event::{Channels, Event, EventId};
 use crate::tail::Batch;
 
@@ -65,11 +65,17 @@ impl Encoded {
         }
     }
 
-    /// The position after its nth event.
+    /// The position after its nth event. None where its events are all that can be told of what was before `upto`.
     pub fn position_after(&self, n: u32) -> Option<Cursor> {
         let id = self.events.get(n as usize)?.id;
-        let before = self.after.as_ref().unwrap_or(&self.upto);
-        Some(self.upto.within_window_after(before, id))
+        match (&self.after, &self.upto.position) {
+            (Some(before), _) => Some(self.upto.within_window_after(before, id)),
+            // It has both ends of the window.
+            (None, Position::Id(_) | Position::Within(_)) => {
+                Some(self.upto.within_window_after(&self.upto, id))
+            }
+            (None, Position::Snapshot(_)) => None,
+        }
     }
 
     /// Bytes of memory that it takes, roughly.
