@@ -156,10 +156,9 @@ impl CatchUp {
             }
             match self.reader.next().await {
                 Step::Events(batch, wanted) => {
-                    let shaped = batch.shaped(self.shape);
                     self.counters.deliveries.add(wanted.len() as u64);
                     let mut frames = Vec::new();
-                    shaped.copy(wanted.into_iter(), &mut frames);
+                    batch.copy(self.shape, wanted.into_iter(), &mut frames);
                     drop(batch);
                     if !self.write(frames.into()).await {
                         return;
