@@ -128,15 +128,18 @@ async fn find(reader: &mut Reader, limit: usize, deadline: Instant) -> Option<Fo
         match next {
             Step::Events(batch, wanted) => {
                 let shaped = batch.shaped(Shape::WebSocket);
-                let room = limit - events.len();
+                let mut room = limit - events.len();
+                if wanted.len() > room {
+                    within = batch.position_after(wanted[room - 1]);
+                    // Without a position in its midst it comes whole.
+                    if within.is_none() {
+                        room = wanted.len();
+                    }
+                }
                 for &n in wanted.iter().take(room) {
                     let text = shaped.text(n);
                     bytes += text.get().len();
                     events.push(text);
-                }
-                if wanted.len() > room {
-                    let last = wanted[room - 1];
-                    within = batch.position_after(last);
                 }
                 if events.len() >= limit || bytes > ANSWER_BYTES_MAX {
                     more = true;

@@ -195,8 +195,7 @@ impl CatchUp {
 
     fn copy(&self, batch: &Encoded, wanted: Vec<u32>, frames: &mut Vec<u8>) {
         self.counters.deliveries.add(wanted.len() as u64);
-        let shaped = batch.shaped(self.shape);
-        shaped.copy(wanted.into_iter(), frames);
+        batch.copy(self.shape, wanted.into_iter(), frames);
     }
 
     async fn change(&mut self, change: Change) {

@@ -152,14 +152,14 @@ impl Plan {
                 let shared = index.members(met.topic).len() > 1;
                 if ready.is_none() && shared {
                     let mut frames = Vec::new();
-                    shaped.copy(met.events.iter().copied(), &mut frames);
+                    batch.copy(shape, met.events.iter().copied(), &mut frames);
                     *ready = Some(frames.into());
                 }
                 let frames = if let Some(frames) = ready {
                     Frames::Shared(frames)
                 } else {
                     self.own.clear();
-                    shaped.copy(met.events.iter().copied(), &mut self.own);
+                    batch.copy(shape, met.events.iter().copied(), &mut self.own);
                     Frames::Own(&self.own)
                 };
                 Part { frames, events }
@@ -178,7 +178,7 @@ impl Plan {
                     };
                 }
                 self.own.clear();
-                shaped.copy(ones(&self.union), &mut self.own);
+                batch.copy(shape, ones(&self.union), &mut self.own);
                 Part {
                     frames: Frames::Own(&self.own),
                     events,

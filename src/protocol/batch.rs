@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::Shape;
 use super::frame::push_text_frame;
 use super::server::{json, write_json};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Position};
 use crate::event::{Channels, Event, EventId};
 use crate::tail::Batch;
 
@@ -19,6 +19,11 @@ const EVENT_OVERHEAD_BYTES: usize = 256;
 
 /// Bytes of a batch beside its events: its positions, and what keeps them together.
 const BATCH_OVERHEAD_BYTES: usize = 600;
+
+/// Bytes of server-sent events without a position, at most, where they are copied for a receiver: a browser that is cut
+/// off again and again on a poor line gets on by this much. A position has tens of bytes, and is encoded in less than the
+/// copying of these takes.
+const BYTES_WITHOUT_POSITION_MAX: usize = 4096;
 
 /// A batch as every receiver gets it, in parts of which each receives its own.
 #[derive(Debug)]
@@ -65,11 +70,44 @@ impl Encoded {
         }
     }
 
-    /// The position after its nth event.
+    /// The position after its nth event. None where its events are all that can be told of what was before `upto`.
     pub fn position_after(&self, n: u32) -> Option<Cursor> {
         let id = self.events.get(n as usize)?.id;
-        let before = self.after.as_ref().unwrap_or(&self.upto);
-        Some(self.upto.within_window_after(before, id))
+        match (&self.after, &self.upto.position) {
+            (Some(before), _) if before.epoch != self.upto.epoch => None,
+            (Some(before), _) => Some(self.upto.within_window_after(before, id)),
+            // It has both ends of the window.
+            (None, Position::Id(_) | Position::Within(_)) => {
+                Some(self.upto.within_window_after(&self.upto, id))
+            }
+            (None, Position::Snapshot(_)) => None,
+        }
+    }
+
+    /// Copies the frames of these events in a shape, and the position where the last of them does not have it. Server-sent
+    /// events have positions in between too, wherever there was none for a while. A WebSocket does not: its client may ask
+    /// for its channels one by one, and a position that it has by one of them before the next is asked for would be behind
+    /// events of that one.
+    pub fn copy(&self, shape: Shape, events: impl Iterator<Item = u32>, to: &mut Vec<u8>) {
+        let shaped = self.shaped(shape);
+        let mut events = events.peekable();
+        let mut positioned = to.len();
+        while let Some(event) = events.next() {
+            let n = event as usize;
+            to.extend(&shaped.frames[shaped.ranges[n].clone()]);
+            if n + 1 == self.events.len() {
+                return;
+            }
+            if events.peek().is_none() {
+                to.extend(&shaped.cursor_frame);
+            } else if shape != Shape::WebSocket
+                && to.len() - positioned >= BYTES_WITHOUT_POSITION_MAX
+                && let Some(position) = self.position_after(event)
+            {
+                to.extend(&shape.cursor(&position.to_string()));
+                positioned = to.len();
+            }
+        }
     }
 
     /// Bytes of memory that it takes, roughly.
@@ -118,18 +156,6 @@ impl Shaped {
         let is_part = (last - first) as usize + 1 == events.len();
         (is_part && last as usize + 1 == self.ranges.len())
             .then(|| self.frames.slice(self.ranges[first as usize].start..))
-    }
-
-    /// Copies the frames of these events, and the position where the last of them does not have it.
-    pub fn copy(&self, events: impl Iterator<Item = u32>, to: &mut Vec<u8>) {
-        let mut last = None;
-        for event in events {
-            to.extend(&self.frames[self.ranges[event as usize].clone()]);
-            last = Some(event as usize);
-        }
-        if last.is_some_and(|last| last + 1 != self.ranges.len()) {
-            to.extend(&self.cursor_frame);
-        }
     }
 }
 

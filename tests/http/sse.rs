@@ -286,3 +286,31 @@ async fn mistakes_in_the_url_are_told() {
         assert!(answer.body.contains(part), "{query}: {}", answer.body);
     }
 }
+
+/// Whoever is cut off again and again in the midst of a large transaction gets on: there are positions in it.
+#[tokio::test]
+async fn a_browser_on_a_poor_line_gets_through_a_large_transaction() {
+    let feed = Feed::start().await;
+    let mut source = Source::open(feed.address, "channels=tasks", None).await;
+    source.control("subscribed").await;
+    let mut last = source.last_id.clone();
+    drop(source);
+    let channels: Vec<_> = (0..1000).map(|n| ["tasks", "plans"][n % 2]).collect();
+    let rows = feed.insert(&channels).await;
+    let mut missing: std::collections::BTreeSet<_> = rows.iter().copied().step_by(2).collect();
+    for _ in 0..100 {
+        let mut source = Source::open(feed.address, "channels=tasks", Some(&last)).await;
+        source.control("subscribed").await;
+        // About six kilobytes.
+        for _ in 0..40 {
+            for id in ids(&source.events(1).await) {
+                missing.remove(&id);
+            }
+            if missing.is_empty() {
+                return;
+            }
+        }
+        last = source.last_id.clone();
+    }
+    panic!("{} events are out of reach", missing.len());
+}
