@@ -504,6 +504,25 @@ async fn tail_begins_where_it_is_told_to() {
     let url = format!("sqlite://{}", folder.path().join("events.db").display());
     let server = Server::start(&["--database-url", &url], &[]).await;
     let socket = format!("ws://{}/ws", server.address);
+    let emitted = emit_lines(&url, "1\n2\n3\n").await;
+    assert!(emitted.status.success(), "{emitted:?}");
+    let frames = async |since: &str, count: &str| {
+        let tail = rowcast(&["tail", "--since", since, "--count", count, "--url", &socket]);
+        let done = output(tail).await;
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a frame on every line"))
+            .collect::<Vec<Value>>()
+    };
+    let all = frames("earliest", "3").await;
+    let payloads: Vec<_> = all.iter().map(|frame| &frame["event"]["payload"]).collect();
+    assert_eq!(payloads, [1, 2, 3]);
+    let place = all[2]["cursor"].as_str().expect("the last has a cursor");
+    let emitted = emit_lines(&url, "4\n").await;
+    assert!(emitted.status.success(), "{emitted:?}");
+    let missed = frames(place, "1").await;
+    assert_eq!(missed[0]["event"]["payload"], 4);
     let refused = output(rowcast(&["tail", "--since", "long ago", "--url", &socket])).await;
     assert_refused(&refused, USAGE, &["CURSOR_INVALID"], &["tail"]);
 }

@@ -4,6 +4,7 @@
 mod catch_up;
 mod history;
 mod index;
+mod interests;
 mod plan;
 mod reader;
 mod shard;

@@ -1,18 +1,17 @@
 //! `Reader`: what a client missed, from any position on: from memory where it is there, else from the table.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::history::{BatchNumber, Found, History};
+use super::interests::Interests;
 use crate::broadcaster::{Ended, Reading, Table};
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::event::{ChannelPattern, for_each_pattern};
-use crate::protocol::{Encoded, EncodedEvent, ResetReason, Since, encode_batch};
+use crate::event::ChannelPattern;
+use crate::protocol::{Encoded, ResetReason, Since, encode_batch};
 use crate::source::Window;
 use crate::stats::Counters;
 use crate::tail::Batch;
@@ -22,9 +21,6 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How long a position may be ahead of the feed. Another server may look at the table first.
 const AHEAD: Duration = Duration::from_millis(200);
-
-/// Patterns that are compared one by one: a comparison takes a tenth of a look into a map of them.
-const COMPARED_PATTERNS_MAX: usize = 16;
 
 /// Batches looked through in one go.
 const BATCHES_PER_TURN: u32 = 16;
@@ -108,8 +104,7 @@ impl Reader {
 
     /// Whether all that is wanted is wanted from here on.
     pub fn has_reached_all(&mut self) -> bool {
-        self.interests.forget_reached(&self.cursor);
-        self.known.is_none() && self.interests.0.values().all(Option::is_none)
+        self.known.is_none() && self.interests.are_reached_by(&self.cursor)
     }
 
     /// Adds patterns, from a position on. Where that lies behind, it goes back to it; what is read already stays known.
@@ -140,7 +135,7 @@ impl Reader {
             return Ok(gone);
         };
         self.from_earliest |= *since == Since::Earliest;
-        if self.interests.0.is_empty() {
+        if self.interests.is_empty() {
             self.go_to(wanted);
             self.interests.add(patterns, None);
             return Ok(None);
@@ -253,9 +248,7 @@ impl Reader {
         let (end, _, next) = self.sources.history.end();
         self.go_to(end);
         self.next = Some(next);
-        for from in self.interests.0.values_mut() {
-            *from = None;
-        }
+        self.interests.want_all();
         reason
     }
 
@@ -271,7 +264,7 @@ impl Reader {
         let wanted = self.interests.wanted(batch, self.known.as_ref());
         match &self.known {
             // What it knows besides has no name: it stays where it is until the feed is as far.
-            Some(known) if !batch.upto.reaches(known) => {}
+            Some(known) if known.epoch == batch.upto.epoch && !batch.upto.reaches(known) => {}
             _ => {
                 self.cursor = batch.upto.clone();
                 self.known = None;
@@ -407,75 +400,4 @@ async fn retry(error: &Error) -> Step {
     tracing::debug!(%error, "a client's place could not be read on from; trying again");
     sleep(RETRY).await;
     Step::Waited
-}
-
-/// The patterns somebody wants, each with the position it is wanted from, where that is still to come.
-#[derive(Clone, Default)]
-pub(crate) struct Interests(HashMap<ChannelPattern, Option<Cursor>>);
-
-impl Interests {
-    /// Adds patterns; those that are there stay as they are.
-    pub fn add(&mut self, patterns: &[ChannelPattern], from: Option<&Cursor>) {
-        for pattern in patterns {
-            if let Entry::Vacant(entry) = self.0.entry(pattern.clone()) {
-                entry.insert(from.cloned());
-            }
-        }
-    }
-
-    pub fn remove(&mut self, pattern: &ChannelPattern) {
-        self.0.remove(pattern);
-    }
-
-    fn patterns(&self) -> Arc<[ChannelPattern]> {
-        self.0.keys().cloned().collect()
-    }
-
-    fn want_from(&mut self, cursor: &Cursor) {
-        for from in self.0.values_mut() {
-            from.get_or_insert_with(|| cursor.clone());
-        }
-    }
-
-    fn forget_reached(&mut self, cursor: &Cursor) {
-        for from in self.0.values_mut() {
-            from.take_if(|from| cursor.reaches(from));
-        }
-    }
-
-    /// Which events of a batch are wanted.
-    fn wanted(&self, batch: &Encoded, known: Option<&Cursor>) -> Vec<u32> {
-        let mut scratch = String::new();
-        let is_new = |from: &Option<Cursor>, event: &EncodedEvent| {
-            from.as_ref()
-                .is_none_or(|from| !batch.is_covered(event, from))
-        };
-        let wants = |event: &EncodedEvent| {
-            let mut channels = event.channels.iter();
-            let wants = if self.0.len() <= COMPARED_PATTERNS_MAX {
-                channels.any(|channel| {
-                    let mut all = self.0.iter();
-                    all.any(|(pattern, from)| pattern.matches(channel) && is_new(from, event))
-                })
-            } else {
-                // O(channels of its events), however many patterns there are.
-                channels.any(|channel| {
-                    let mut wants = false;
-                    for_each_pattern(channel, &mut scratch, |pattern| {
-                        wants =
-                            wants || self.0.get(pattern).is_some_and(|from| is_new(from, event));
-                    });
-                    wants
-                })
-            };
-            wants && known.is_none_or(|known| !batch.is_covered(event, known))
-        };
-        let mut wants = wants;
-        batch
-            .events
-            .iter()
-            .enumerate()
-            .filter_map(|(n, event)| wants(event).then_some(n as u32))
-            .collect()
-    }
 }

@@ -39,6 +39,8 @@ pub(super) struct Client {
     pub(super) doubled: usize,
     /// Whether it asked for all it wants at once, so that it has causes before effects.
     pub(super) in_order: bool,
+    /// Whether it has caught up in the end, where it stayed long enough.
+    pub(super) is_live: bool,
     /// Times it was told to refetch.
     pub(super) resets: usize,
 }
@@ -60,6 +62,7 @@ impl Client {
             known: BTreeSet::new(),
             doubled: 0,
             in_order: true,
+            is_live: true,
             resets: 0,
         };
         // Nine in ten take what they are given; the others read so slowly that they fall behind.
@@ -150,8 +153,15 @@ impl Client {
                 _ => {}
             }
         }
+        if stays >= SETTLE * 3 {
+            session.text(r#"{"type":"ping"}"#).await;
+            sleep(Duration::from_millis(100)).await;
+        }
         let frames = socket.received();
         drop(session);
+        // A client that is behind is told no position.
+        let pong = frames.iter().rfind(|frame| frame["type"] == "pong");
+        self.is_live = stays < SETTLE * 3 || pong.is_some_and(|pong| pong["cursor"].is_string());
         let mut here = BTreeSet::new();
         for frame in frames {
             if let Some(seen) = frame["cursor"].as_str() {

@@ -21,7 +21,7 @@ use crate::tail::PollInterval;
 use client::Client;
 use database::{Committed, Database, FakeSource, break_things, write};
 
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 300;
 
 /// Long enough for any back-off to end and the last window to be read.
 const SETTLE: Duration = Duration::from_secs(30);
@@ -178,6 +178,7 @@ async fn run(seed: u64) -> usize {
             client.resets, 0,
             "seed {seed}: there was no need to refetch"
         );
+        assert!(client.is_live, "seed {seed}: it never caught up");
         assert_eq!(
             client.doubled, 0,
             "seed {seed}: a connection got a row twice"

@@ -157,21 +157,21 @@ async fn clients_that_read_slowly() {
     let scene = Scene::sqlite(&["--max-outbox-bytes", "65536"]).await;
     let all = || Habits::new(vec!["*".to_owned()]);
     let slow = [
-        all().reading_every(Duration::from_millis(20)),
+        all().reading_every(Duration::from_millis(15)),
         all().pausing(Duration::from_secs(4)),
     ];
     let slow = slow.map(|habits| Raw::start(scene.clients.address, habits));
     let thin = Proxy::start(scene.server_address()).await;
     thin.set(Weather {
-        bytes_per_second: 400_000,
+        bytes_per_second: 800_000,
         ..Weather::CALM
     });
     let thin_client = Raw::start(thin.address, all());
     for raw in slow.iter().chain([&thin_client]) {
         raw.subscribed().await;
     }
-    // About 1 MB a second for each client.
-    let writer = Writer::start(&scene.database_url, CHANNELS, 20_000..60_000).await;
+    // More than 1 MB a second for each client.
+    let writer = Writer::start(&scene.database_url, CHANNELS, 10_000..40_000).await;
     let verify = Verify::start(&scene, Duration::from_secs(8), &["--keep"]);
     scene.until_verified().await;
     faults::wait(&mut random, 5000..6000).await;

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::scene::Scene;
 
-/// Longer than a server takes to find out that its database has vanished in the middle of a window, which is 30 s.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// Longer than a server takes to find out, twice in a row, that its database has vanished while it read: 30 s each time.
+const PATIENCE: Duration = Duration::from_secs(75);
 
 /// A run that is under way.
 pub struct Verify {

@@ -78,8 +78,9 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     clients: u32,
 
-    /// How long to wait for rows that are late: a row is lost when nothing at all has come for so long.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    /// How long to wait for rows that are late: a row is lost when nothing at all has come for so long. The default is
+    /// longer than a server takes to notice that its database has vanished.
+    #[arg(long, value_name = "DURATION", default_value = "40s", value_parser = duration)]
     patience: Duration,
 
     /// Leave the rows in the table.

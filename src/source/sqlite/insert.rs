@@ -17,10 +17,10 @@ pub struct SqliteInsert {
 }
 
 impl SqliteInsert {
-    /// Opens the file as [`SqliteSource::open`] does.
+    /// Opens the file as [`SqliteSource::open`](super::SqliteSource::open) does.
     ///
     /// # Errors
-    /// As [`SqliteSource::open`].
+    /// As [`SqliteSource::open`](super::SqliteSource::open).
     pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Self, Error> {
         let options = connect_options(config, migrate)?;
         let connection = prepare(&options, migrate).await?;
