@@ -56,7 +56,7 @@ impl Feed {
             _ => Database::postgres().await,
         };
         let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let server = serve(&database, pinned, &flags);
+        let server = serve(&database.url, pinned, &flags).await;
         Self {
             address: address_of(&server),
             database,
@@ -67,9 +67,9 @@ impl Feed {
     }
 
     /// As after a crash: it comes back with nothing in its memory.
-    pub fn restart(&mut self) {
+    pub async fn restart(&mut self) {
         self.server.kill();
-        self.server = serve(&self.database, self.pinned, &self.flags);
+        self.server = serve(&self.database.url, self.pinned, &self.flags).await;
         self.address = address_of(&self.server);
     }
 
@@ -144,8 +144,8 @@ impl Writer {
     }
 }
 
-fn serve(database: &Database, pinned: bool, flags: &[String]) -> Process {
-    let mut command = Process::command(&database.url);
+async fn serve(database_url: &str, pinned: bool, flags: &[String]) -> Process {
+    let mut command = Process::command(database_url);
     command.args(flags).args(["--log-format", "json"]);
     if pinned {
         let mut taskset = Command::new("taskset");
@@ -153,7 +153,10 @@ fn serve(database: &Database, pinned: bool, flags: &[String]) -> Process {
         taskset.arg(command.get_program()).args(command.get_args());
         command = taskset;
     }
-    Process::spawn(command).expect("rowcast says where it listens")
+    // Writers go on meanwhile: one that stood still in its transaction would lock a SQLite file.
+    let spawned = tokio::task::spawn_blocking(move || Process::spawn(command)).await;
+    let server = spawned.expect("it can be run");
+    server.expect("rowcast says where it listens")
 }
 
 fn address_of(server: &Process) -> String {

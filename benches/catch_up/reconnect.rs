@@ -44,7 +44,7 @@ pub async fn measure(kind: &str, pinned: bool, seconds: u64) {
     let mut back = Vec::new();
     for state in ["server warm", "server just restarted"] {
         if state != "server warm" {
-            feed.restart();
+            feed.restart().await;
         }
         let before = Before::of(&feed);
         let start = Instant::now();

@@ -10,9 +10,9 @@ use crate::client::{self, Client};
 use crate::feed::{Feed, event};
 use crate::tell;
 
-/// Memory for those who come back: full, and so of one size, after some seconds.
+/// Memory for those who come back: full after some seconds, and of one size after some more, as the allocator goes.
 const RECENT_BYTES: &str = "8388608";
-const WARM_UP: Duration = Duration::from_secs(15);
+const WARM_UP: Duration = Duration::from_secs(30);
 
 /// With all that is around the payload, an event has about 450 bytes on its way.
 const WRITE_INTERVAL: Duration = Duration::from_millis(20);

@@ -31,6 +31,10 @@ const QUEUE_BATCHES: usize = 64;
 /// Listeners that read from the table at the same time. The others wait their turn; the live feed waits for none.
 const CATCH_UP_READERS: usize = 2;
 
+/// Listeners and clients that ask the database about their positions at the same time. After a restart thousands do, and
+/// each takes a connection.
+const CATCH_UP_ASKERS: usize = 2;
+
 /// Wait after a panic of the feed.
 const PANIC_WAIT: Duration = Duration::from_secs(1);
 
@@ -80,6 +84,7 @@ struct Shared {
     counters: Arc<Counters>,
     listeners: Mutex<Listeners>,
     catch_up: Semaphore,
+    asking: Semaphore,
 }
 
 struct Listeners {
@@ -119,6 +124,7 @@ impl Broadcaster {
                 stopped: false,
             }),
             catch_up: Semaphore::new(CATCH_UP_READERS),
+            asking: Semaphore::new(CATCH_UP_ASKERS),
         });
         let task = tokio::spawn(run_tail(Arc::clone(&shared), interval));
         Ok(Self {

@@ -65,20 +65,30 @@ impl Table {
             return Ok(Some(cursor.clone()));
         }
         let doing = "look up the epochs of the feed";
-        within(doing, LOOK_TIMEOUT, self.shared.source.rebase(cursor)).await
+        self.ask(doing, self.shared.source.rebase(cursor)).await
     }
 
     /// The position just after everything committed so far.
     pub async fn edge(&self) -> Result<Cursor, Error> {
         let doing = "ask for the present position";
-        within(doing, LOOK_TIMEOUT, self.shared.source.edge()).await
+        self.ask(doing, self.shared.source.edge()).await
     }
 
     /// Whether nothing after this position has been pruned. Asked after rows were read, it answers for them too.
     pub async fn retains(&self, cursor: &Cursor) -> Result<bool, Error> {
         let doing = "look up what was pruned";
-        let watermark = within(doing, LOOK_TIMEOUT, self.shared.source.watermark()).await?;
+        let watermark = self.ask(doing, self.shared.source.watermark()).await?;
         Ok(watermark.is_none_or(|watermark| cursor.reaches(&watermark)))
+    }
+
+    /// Asks the database something small, when it is one's turn.
+    async fn ask<T>(
+        &self,
+        doing: &'static str,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let _turn = self.shared.asking.acquire().await;
+        within(doing, LOOK_TIMEOUT, answer).await
     }
 
     /// Begins to read a window: all of it, or what some patterns match.
@@ -165,6 +175,8 @@ async fn read(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use futures_util::future::BoxFuture;
     use futures_util::stream::{self, BoxStream};
     use serde_json::value::RawValue;
@@ -178,8 +190,12 @@ mod tests {
 
     const ROWS: i64 = 3000;
 
-    /// It takes longer to the first row than a turn lasts.
-    struct Sorting;
+    /// It takes longer to the first row than a turn lasts, and counts how many ask at once.
+    #[derive(Default)]
+    struct Sorting {
+        asking: AtomicUsize,
+        most_asking: AtomicUsize,
+    }
 
     impl Source for Sorting {
         fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
@@ -213,11 +229,39 @@ mod tests {
         ) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
             Box::pin(async { Ok(Some(cursor.clone())) })
         }
+
+        fn watermark(&self) -> BoxFuture<'_, Result<Option<Cursor>, Error>> {
+            Box::pin(async {
+                let asking = self.asking.fetch_add(1, Ordering::Relaxed) + 1;
+                self.most_asking.fetch_max(asking, Ordering::Relaxed);
+                sleep(Duration::from_millis(1)).await;
+                self.asking.fetch_sub(1, Ordering::Relaxed);
+                Ok(None)
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thousands_that_come_back_ask_a_few_at_a_time() {
+        let source = Arc::new(Sorting::default());
+        let feed: Arc<dyn Source> = Arc::clone(&source) as _;
+        let broadcaster = Broadcaster::start(feed, PollInterval::default())
+            .await
+            .expect("the feed starts");
+        let table = broadcaster.table();
+        let cursor = Cursor::after_id(0, 0);
+        let asked = (0..1000).map(|_| table.retains(&cursor));
+        for retained in futures_util::future::join_all(asked).await {
+            assert!(retained.expect("the database answers"));
+        }
+        // Each takes a connection of its own.
+        let most = source.most_asking.load(Ordering::Relaxed);
+        assert!(most <= 4, "{most} at once");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_database_that_has_to_sort_first_is_given_a_turn() {
-        let broadcaster = Broadcaster::start(Arc::new(Sorting), PollInterval::default())
+        let broadcaster = Broadcaster::start(Arc::new(Sorting::default()), PollInterval::default())
             .await
             .expect("the feed starts");
         let mut reading = broadcaster.table().read(
