@@ -10,7 +10,10 @@ mod ws;
 
 use serde::Serialize;
 use warp::http::StatusCode;
-use warp::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, HeaderValue};
+use warp::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue,
+};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
@@ -34,7 +37,8 @@ pub fn routes(
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let socket = warp::path!("ws").and(handshake::route(hub.clone()));
     let health = warp::path!("healthz")
-        .and(warp::get())
+        // Those who watch over servers ask with HEAD.
+        .and(warp::get().or(warp::head()).unify())
         .map(|| json(StatusCode::OK, &Health { status: "ok" }));
     let counters = hub.counters();
     let stats = warp::path!("api" / "v1" / "ws" / "stats")
@@ -45,11 +49,39 @@ pub fn routes(
     let cursor = warp::path!("cursor").and(events::cursor(hub.clone()));
     let plain = sse.or(events).unify().or(cursor).unify();
     // A page of any origin may open the WebSocket, which no browser asks about, so it may as well read the same here.
-    let plain = plain
-        .map(|reply| warp::reply::with_header(reply, ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .map(Reply::into_response);
+    let preflight = warp::path!("sse")
+        .or(warp::path!("events"))
+        .unify()
+        .or(warp::path!("cursor"))
+        .unify()
+        .and(warp::options())
+        .map(allow);
+    let plain = plain.or(preflight).unify().map(|mut reply: Response| {
+        let headers = reply.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        let shown = HeaderValue::from_static("etag, retry-after");
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, shown);
+        reply
+    });
     let feed = socket.or(plain).unify();
     feed.or(health).unify().or(stats).unify()
+}
+
+/// What a browser is told that asks whether a page of another origin may send headers of its own.
+fn allow() -> Response {
+    let mut response = warp::reply::with_status("", StatusCode::NO_CONTENT).into_response();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, cache-control, if-none-match, last-event-id",
+        ),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 #[derive(Serialize)]

@@ -176,3 +176,36 @@ async fn state_and_stream_meet_without_a_race() {
         );
     }
 }
+
+/// A page of another origin may send headers of its own, and those who watch over servers ask with HEAD.
+#[tokio::test]
+async fn browsers_and_watchers_ask_first() {
+    let feed = Feed::start().await;
+    for path in ["/sse?channels=a", "/events?channels=a", "/cursor"] {
+        let request = format!(
+            "OPTIONS {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: http://localhost:5173\r\n\
+             Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: if-none-match\r\n\r\n"
+        );
+        let answer = http(feed.address, &request).await;
+        assert_eq!(answer.status, 204, "{path}");
+        for header in [
+            "access-control-allow-origin: *",
+            "access-control-allow-methods: get",
+        ] {
+            assert!(
+                answer.headers.contains(&header.to_owned()),
+                "{:?}",
+                answer.headers
+            );
+        }
+        let allowed = "access-control-allow-headers: authorization, cache-control, if-none-match, last-event-id";
+        assert!(
+            answer.headers.contains(&allowed.to_owned()),
+            "{:?}",
+            answer.headers
+        );
+    }
+    let request = "HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = http(feed.address, request).await;
+    assert_eq!((answer.status, &*answer.body), (200, ""));
+}
