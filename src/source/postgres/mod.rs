@@ -40,7 +40,8 @@ const NOTIFY_CHANNEL: &str = "rowcast";
 /// The longest wait between two attempts to listen. Polling goes on meanwhile, so there is no hurry.
 const LISTEN_RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Connections kept while nobody needs them: one that polls, and those of the few who catch up, or ask for their place, at the same time.
+/// Connections kept while nobody needs them: one that polls, and those of the few who catch up, or ask for their
+/// place, at the same time.
 const IDLE_CONNECTIONS_MAX: usize = 5;
 
 /// An `events` table in PostgreSQL.

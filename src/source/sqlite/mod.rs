@@ -39,7 +39,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts to switch a file to the write-ahead log while another process does: it takes that long.
 const SWITCH_RETRY: Duration = Duration::from_millis(10);
 
-/// Readers kept while nobody needs them: the feed's, and those of the few who catch up, or ask for their place, at the same time.
+/// Readers kept while nobody needs them: the feed's, and those of the few who catch up, or ask for their
+/// place, at the same time.
 const IDLE_READERS_MAX: usize = 5;
 
 /// When to look once more after a write to the log: it is announced before its commit can be seen.
