@@ -25,6 +25,13 @@ impl Interests {
         }
     }
 
+    /// Adds patterns, also those that are there, which then come again from there on.
+    pub fn add_again(&mut self, patterns: &[ChannelPattern], from: Option<&Cursor>) {
+        for pattern in patterns {
+            self.0.insert(pattern.clone(), from.cloned());
+        }
+    }
+
     pub fn remove(&mut self, pattern: &ChannelPattern) {
         self.0.remove(pattern);
     }

@@ -159,8 +159,9 @@ impl Reader {
             back
         };
         self.interests.want_from(&self.cursor);
+        // Whoever asks for the past of what it subscribes to already has it once more.
         self.interests
-            .add(patterns, (back != wanted).then_some(&wanted));
+            .add_again(patterns, (back != wanted).then_some(&wanted));
         self.go_to(back);
         Ok(None)
     }

@@ -20,7 +20,8 @@ async fn resume(feed: &Feed, channels: &[&str], since: &Value) -> (Client, Vec<V
     (client, events)
 }
 
-async fn until_caught_up(client: &mut Client, id: &str) -> Vec<Value> {
+async fn until_caught_up(client: &mut Client, id: impl Into<Value>) -> Vec<Value> {
+    let id = id.into();
     let mut events = Vec::new();
     loop {
         let frame = client.hear().await;
@@ -205,6 +206,23 @@ async fn a_live_connection_may_ask_for_the_past_of_more_channels() {
     assert_eq!(ids(&events), rows[1..2]);
     let live = feed.insert(&["messages:1", "tasks", "messages:2"]).await;
     assert_eq!(ids(&client.hear_events(2).await), live[..2]);
+}
+
+#[tokio::test]
+async fn the_past_of_a_channel_may_be_asked_for_later() {
+    let feed = Feed::start().await;
+    let before = insert(&feed, &["tasks", "plans"]).await;
+    let mut client = feed.subscribe(&["tasks", "plans"]).await;
+    let live = feed.insert(&["tasks", "plans"]).await;
+    client.hear_events(2).await;
+    client
+        .say(&json!({"type": "subscribe", "id": 1, "channels": ["tasks"], "since": "earliest"}))
+        .await;
+    client.hear_a("subscribed").await;
+    let events = until_caught_up(&mut client, 1).await;
+    assert_eq!(ids(&events), [before[0], live[0]]);
+    let next = feed.insert(&["plans", "tasks"]).await;
+    assert_eq!(ids(&client.hear_events(2).await), next);
 }
 
 #[tokio::test]
