@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::Shared;
 use crate::cursor::Cursor;
@@ -22,6 +22,9 @@ const PAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// Pages read ahead of whoever takes them.
 const PAGES_AHEAD: usize = 2;
+
+/// Pause behind a page, which takes a few milliseconds to read: whoever is live, and the database, come first.
+const PAGE_PAUSE: Duration = Duration::from_millis(1);
 
 /// How long a page may lie there before its reader loses its turn: it may never come back for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -154,6 +157,7 @@ async fn read(
                 }
                 bytes = 0;
                 let full = std::mem::take(&mut page);
+                sleep(PAGE_PAUSE).await;
                 if pages_tx.send_timeout(full, PATIENCE).await.is_err()
                     || began.elapsed() > TURN_MAX
                 {
@@ -177,16 +181,14 @@ async fn read(
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures_util::future::BoxFuture;
-    use futures_util::stream::{self, BoxStream};
-    use serde_json::value::RawValue;
-    use tokio::time::sleep;
-
     use super::*;
     use crate::broadcaster::Broadcaster;
     use crate::event::{Channels, EventId};
     use crate::source::{Row, Source};
     use crate::tail::PollInterval;
+    use futures_util::future::BoxFuture;
+    use futures_util::stream::{self, BoxStream};
+    use serde_json::value::RawValue;
 
     const ROWS: i64 = 3000;
 
