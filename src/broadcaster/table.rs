@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
 use crate::cursor::Cursor;
@@ -23,8 +23,8 @@ const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Pages read ahead of whoever takes them.
 const PAGES_AHEAD: usize = 2;
 
-/// Pause behind a page, which takes a few milliseconds to read: whoever is live, and the database, come first.
-const PAGE_PAUSE: Duration = Duration::from_millis(1);
+/// A page takes at least this long, about 100,000 events a second: whoever is live, and the database, come first.
+const PAGE_TIME_MIN: Duration = Duration::from_millis(4);
 
 /// How long a page may lie there before its reader loses its turn: it may never come back for it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -145,6 +145,7 @@ async fn read(
     };
     let mut page = Vec::new();
     let mut bytes = 0;
+    let mut page_began = Instant::now();
     while let Some(row) = next_row(&mut rows).await {
         let began = *began.get_or_insert_with(Instant::now);
         match row {
@@ -157,12 +158,13 @@ async fn read(
                 }
                 bytes = 0;
                 let full = std::mem::take(&mut page);
-                sleep(PAGE_PAUSE).await;
+                sleep_until(page_began + PAGE_TIME_MIN).await;
                 if pages_tx.send_timeout(full, PATIENCE).await.is_err()
                     || began.elapsed() > TURN_MAX
                 {
                     return Ended::TurnLost;
                 }
+                page_began = Instant::now();
             }
             Err(error) => {
                 // What was read before it is as good.
@@ -189,6 +191,7 @@ mod tests {
     use futures_util::future::BoxFuture;
     use futures_util::stream::{self, BoxStream};
     use serde_json::value::RawValue;
+    use tokio::time::sleep;
 
     const ROWS: i64 = 3000;
 
