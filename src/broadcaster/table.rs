@@ -23,7 +23,7 @@ const PAGE_BYTES_MAX: usize = 256 * 1024;
 /// Pages read ahead of whoever takes them.
 const PAGES_AHEAD: usize = 2;
 
-/// A page takes at least this long, about 100,000 events a second: whoever is live, and the database, come first.
+/// A page takes at least this long, some 80,000 events a second: whoever is live, and the database, come first.
 const PAGE_TIME_MIN: Duration = Duration::from_millis(4);
 
 /// How long a page may lie there before its reader loses its turn: it may never come back for it.
