@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use rowcast::source::{self, Insert};
 use rowcast::{
-    Broadcaster, Channel, DatabaseConfig, Error, Hub, HubOptions, Migrate, NewEvent, PollInterval,
+    Authenticator, Broadcaster, Channel, DatabaseConfig, Error, Gate, Hub, HubOptions, Migrate,
+    NewEvent, PollInterval,
 };
 use serde_json::value::RawValue;
 use warp::http::StatusCode;
@@ -35,8 +36,11 @@ async fn main() -> Result<(), Error> {
         .then(move |task: Box<RawValue>| create_task(Arc::clone(&insert), task));
     let clients = warp::path!("clients").map(move || broadcaster.client_count().to_string());
 
+    // Who gets in. `open` asks nobody; see `rowcast::Authenticator` for tokens.
+    let gate = Gate::new(Authenticator::open());
+
     // GET /ws, /healthz and /api/v1/ws/stats are rowcast's.
-    let routes = tasks.or(clients).or(rowcast::routes(&hub));
+    let routes = tasks.or(clients).or(rowcast::routes(&hub, &gate));
     println!("listening on http://127.0.0.1:3030, the feed is at ws://127.0.0.1:3030/ws");
     warp::serve(routes).run(([127, 0, 0, 1], 3030)).await;
     Ok(())

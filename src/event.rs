@@ -140,6 +140,12 @@ impl ChannelPattern {
         Ok(Self(text.into()))
     }
 
+    /// `*`: every channel there is.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self("*".into())
+    }
+
     /// The pattern.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -10,6 +10,7 @@
 //! Most users run the binary. The library is for listening in-process ([`Broadcaster::listen`]), and for mounting the
 //! WebSocket in a warp application of yours ([`routes`]).
 
+pub mod auth;
 mod broadcaster;
 pub mod cli;
 pub mod config;
@@ -28,6 +29,7 @@ pub mod source;
 mod stats;
 mod tail;
 
+pub use auth::Authenticator;
 pub use broadcaster::{Broadcaster, ListenerHandle};
 pub use config::Config;
 pub use cursor::{CURSOR_BYTES_MAX, Cursor, CursorError};
@@ -36,7 +38,7 @@ pub use event::{
     CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern, Channels, Event,
     EventId, NewEvent,
 };
-pub use http::routes;
+pub use http::{Gate, routes};
 pub use hub::{Hub, HubOptions};
 pub use retention::Retention;
 pub use server::Server;

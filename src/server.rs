@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::broadcaster::Broadcaster;
 use crate::config::Config;
 use crate::error::Error;
-use crate::http;
+use crate::http::{self, Gate};
 use crate::hub::Hub;
 use crate::{retention, source};
 
@@ -28,6 +28,7 @@ pub struct Server {
     address: SocketAddr,
     broadcaster: Broadcaster,
     hub: Hub,
+    gate: Gate,
     /// Tasks that serve nobody and end with the server, or when it is dropped.
     chores: JoinSet<()>,
 }
@@ -53,6 +54,7 @@ impl Server {
             address,
             broadcaster,
             hub,
+            gate: Gate::new(config.authenticator.clone()),
             chores,
         })
     }
@@ -75,11 +77,12 @@ impl Server {
             listener,
             broadcaster,
             hub,
+            gate,
             mut chores,
             ..
         } = self;
         let mut deadline = Instant::now();
-        http::serve(&hub, listener, async {
+        http::serve(&hub, &gate, listener, async {
             shutdown.await;
             deadline = Instant::now() + DRAIN_TIMEOUT;
             // What it is about to delete stays then: a batch is one transaction.

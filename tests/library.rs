@@ -15,8 +15,8 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rowcast::source::{Insert, Row, Window, open, open_insert};
 use rowcast::{
-    Broadcaster, Channels, Cursor, Error, Event, EventId, Hub, HubOptions, Migrate, PollInterval,
-    Source,
+    Authenticator, Broadcaster, Channels, Cursor, Error, Event, EventId, Gate, Hub, HubOptions,
+    Migrate, PollInterval, Source,
 };
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -376,7 +376,9 @@ async fn a_source_of_the_users_own_may_fail_at_any_row() {
 /// An application with routes of its own beside ours.
 fn application(hub: &Hub) -> BoxedFilter<(Response,)> {
     let own = warp::path!("hello" / String).map(|name| format!("hello {name}").into_response());
-    own.or(rowcast::routes(hub)).unify().boxed()
+    own.or(rowcast::routes(hub, &Gate::new(Authenticator::open())))
+        .unify()
+        .boxed()
 }
 
 #[tokio::test]

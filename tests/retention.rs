@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rowcast::source::{Prune, PruneBatch, Pruned, Window, open_prune};
 use rowcast::{
-    Broadcaster, Config, Cursor, EventId, HubOptions, Migrate, PollInterval, Retention, Server,
-    Source,
+    Broadcaster, Config, Cursor, EventId, Migrate, PollInterval, Retention, Server, Source,
 };
 use support::{Connection, Database, until, within};
 use tokio::io::AsyncReadExt as _;
@@ -401,17 +400,12 @@ async fn a_server_prunes_and_ends(database: Database) {
     let mut writer = database.connect().await;
     fill(&mut writer, 3000, 200).await;
     settled(&database, &source).await;
-    let config = Config {
-        database: database.config(),
-        migrate: Migrate::Auto,
-        listen: ([127, 0, 0, 1], 0).into(),
-        poll_interval: PollInterval::default(),
-        hub: HubOptions::default(),
-        retention: Some(Retention {
-            keep: WEEK,
-            grace: Duration::from_millis(200),
-        }),
-    };
+    let mut config = Config::new(database.config());
+    config.listen.set_port(0);
+    config.retention = Some(Retention {
+        keep: WEEK,
+        grace: Duration::from_millis(200),
+    });
     let server = Server::start(&config).await.expect("it starts");
     let broadcaster = server.broadcaster().clone();
     let mut events = Box::pin(broadcaster.listen());
@@ -520,17 +514,10 @@ async fn a_role_that_may_not_delete_is_told_and_serves() {
              GRANT ALL ON SEQUENCE rowcast_lease TO {role}"
         ))
         .await;
-    let mut config = Config {
-        database: rowcast::DatabaseConfig::new(
-            &database.url.replace("rowcast@", &format!("{role}@")),
-        )
-        .expect("a URL"),
-        migrate: Migrate::Off,
-        listen: ([127, 0, 0, 1], 0).into(),
-        poll_interval: PollInterval::default(),
-        hub: HubOptions::default(),
-        retention: None,
-    };
+    let url = database.url.replace("rowcast@", &format!("{role}@"));
+    let mut config = Config::new(rowcast::DatabaseConfig::new(&url).expect("a URL"));
+    config.migrate = Migrate::Off;
+    config.listen.set_port(0);
     let error = open_prune(&config.database, Migrate::Off).await;
     let error = error.err().expect("it is refused").to_string();
     let grant = format!("the role {role} may not delete events; GRANT DELETE ON events TO {role}");

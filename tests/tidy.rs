@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cursor", &["event"]),
     ("error", &[]),
     ("stats", &[]),
+    ("auth", &["error", "event"]),
     ("source", &["cursor", "error", "event"]),
     ("tail", &["cursor", "error", "event", "source", "stats"]),
     (
@@ -33,12 +34,18 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("session", &["hub", "protocol", "stats"]),
-    ("http", &["cursor", "event", "hub", "protocol", "session"]),
+    (
+        "http",
+        &["auth", "cursor", "event", "hub", "protocol", "session"],
+    ),
     (
         "retention",
         &["cursor", "error", "event", "source", "stats"],
     ),
-    ("config", &["error", "hub", "retention", "source", "tail"]),
+    (
+        "config",
+        &["auth", "error", "hub", "retention", "source", "tail"],
+    ),
     (
         "server",
         &[

@@ -15,10 +15,8 @@ use super::{banner, serve};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Channels, NewEvent};
-use crate::hub::HubOptions;
 use crate::server::Server;
 use crate::source::{self, DatabaseConfig, Insert, Migrate};
-use crate::tail::PollInterval;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct DemoArgs {
@@ -54,14 +52,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         "sqlite://{}",
         folder.path().join("demo.db").display()
     ))?;
-    let mut config = Config {
-        database,
-        migrate: Migrate::Auto,
-        listen: args.listen,
-        poll_interval: PollInterval::default(),
-        hub: HubOptions::default(),
-        retention: None,
-    };
+    let mut config = Config::new(database);
+    config.listen = args.listen;
     let server = match Server::start(&config).await {
         Err(Error::Bind { .. }) => {
             config.listen.set_port(0);

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use warp::Filter;
 
-use super::{not_found, routes};
+use super::{Gate, not_found, routes};
 use crate::hub::Hub;
 
 /// How long a client may take to send the head of a request.
@@ -26,8 +26,14 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(200);
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the routes until `shutdown`. WebSockets live on; closing them is the hub's.
-pub(crate) async fn serve(hub: &Hub, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-    let service = TowerToHyperService::new(warp::service(routes(hub).recover(not_found).unify()));
+pub(crate) async fn serve(
+    hub: &Hub,
+    gate: &Gate,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) {
+    let service =
+        TowerToHyperService::new(warp::service(routes(hub, gate).recover(not_found).unify()));
     let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
     http.http1()
         .timer(TokioTimer::new())

@@ -12,7 +12,7 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use super::query::{Query, Refusal, query};
-use super::{json, problem};
+use super::{Gate, json, problem};
 use crate::cursor::Cursor;
 use crate::hub::{Hub, Reader, Step};
 use crate::protocol::{ResetReason, Shape};
@@ -31,7 +31,10 @@ const WAIT_MAX: Duration = Duration::from_secs(55);
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `GET /events`.
-pub(super) fn route(hub: Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+pub(super) fn route(
+    hub: Hub,
+    _gate: Gate,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
         .and(query())
         .and(warp::header::headers_cloned())
@@ -46,7 +49,10 @@ pub(super) fn route(hub: Hub) -> impl Filter<Extract = (Response,), Error = Reje
 }
 
 /// `GET /cursor`.
-pub(super) fn cursor(hub: Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+pub(super) fn cursor(
+    hub: Hub,
+    _gate: Gate,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     #[derive(Serialize)]
     struct Present<'a> {
         cursor: &'a str,

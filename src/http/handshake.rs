@@ -14,14 +14,17 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::{problem, ws};
+use super::{Gate, problem, ws};
 use crate::hub::Hub;
 
 /// The only version there is.
 const VERSION: &str = "13";
 
 /// Answers a handshake and starts the session.
-pub(super) fn route(hub: Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+pub(super) fn route(
+    hub: Hub,
+    _gate: Gate,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())

@@ -2,6 +2,7 @@
 
 mod accept;
 mod events;
+mod gate;
 mod handshake;
 mod outbox;
 mod query;
@@ -20,6 +21,7 @@ use warp::{Filter, Rejection, Reply};
 use crate::hub::Hub;
 
 pub(crate) use accept::serve;
+pub use gate::Gate;
 
 /// The routes of a feed, to serve alone or to mount in a warp application of yours.
 ///
@@ -34,8 +36,9 @@ pub(crate) use accept::serve;
 #[must_use]
 pub fn routes(
     hub: &Hub,
+    gate: &Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
-    let socket = warp::path!("ws").and(handshake::route(hub.clone()));
+    let socket = warp::path!("ws").and(handshake::route(hub.clone(), gate.clone()));
     let health = warp::path!("healthz")
         // Those who watch over servers ask with HEAD.
         .and(warp::get().or(warp::head()).unify())
@@ -44,9 +47,9 @@ pub fn routes(
     let stats = warp::path!("api" / "v1" / "ws" / "stats")
         .and(warp::get())
         .map(move || json(StatusCode::OK, &counters.snapshot()));
-    let sse = warp::path!("sse").and(sse::route(hub.clone()));
-    let events = warp::path!("events").and(events::route(hub.clone()));
-    let cursor = warp::path!("cursor").and(events::cursor(hub.clone()));
+    let sse = warp::path!("sse").and(sse::route(hub.clone(), gate.clone()));
+    let events = warp::path!("events").and(events::route(hub.clone(), gate.clone()));
+    let cursor = warp::path!("cursor").and(events::cursor(hub.clone(), gate.clone()));
     let plain = sse.or(events).unify().or(cursor).unify();
     // A page of any origin may open the WebSocket, which no browser asks about, so it may as well read the same here.
     let preflight = warp::path!("sse")

@@ -12,6 +12,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, Hea
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
+use super::Gate;
 use super::outbox::Outbox;
 use super::query::{Query, Refusal, query};
 use crate::hub::{Hub, Request, Seat};
@@ -26,7 +27,10 @@ const RETRY_MS: std::ops::Range<u32> = 500..2500;
 /// What a browser sends when it comes back: the id of the last message.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-pub(super) fn route(hub: Hub) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+pub(super) fn route(
+    hub: Hub,
+    _gate: Gate,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
         .and(query())
         .and(warp::header::headers_cloned())

@@ -67,17 +67,10 @@ impl Feed {
     pub async fn start_with(change: impl FnOnce(&mut HubOptions)) -> Self {
         let folder = super::temp_dir();
         let database = database_in(&folder);
-        let mut config = Config {
-            database: database.clone(),
-            migrate: Migrate::Auto,
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            poll_interval: POLL_INTERVAL,
-            hub: HubOptions {
-                shards: 1,
-                ..HubOptions::default()
-            },
-            retention: None,
-        };
+        let mut config = Config::new(database.clone());
+        config.listen.set_port(0);
+        config.poll_interval = POLL_INTERVAL;
+        config.hub.shards = 1;
         change(&mut config.hub);
         let server = Server::start(&config).await.expect("a fresh file");
         let insert = open_insert(&database, Migrate::Off)

@@ -1,11 +1,12 @@
 //! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
 //! the manual and `--help`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 
+use crate::auth::Authenticator;
 use crate::error::Error;
 use crate::hub::HubOptions;
 use crate::retention::Retention;
@@ -14,6 +15,9 @@ use crate::tail::PollInterval;
 
 /// The database when none is named: a file in the present folder.
 const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
+
+/// Where to listen unless told.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
 
 /// Shorter intervals only burn the processor: a look takes a tenth of a millisecond.
 const POLL_INTERVAL_SHORTEST: Duration = Duration::from_millis(1);
@@ -42,6 +46,24 @@ pub struct Config {
     pub hub: HubOptions,
     /// Which events are deleted: none, unless told.
     pub retention: Option<Retention>,
+    /// Whom to let in: everybody, unless told.
+    pub authenticator: Authenticator,
+}
+
+impl Config {
+    /// What `rowcast serve` does without a flag, with this database.
+    #[must_use]
+    pub fn new(database: DatabaseConfig) -> Self {
+        Self {
+            database,
+            migrate: Migrate::Auto,
+            listen: DEFAULT_LISTEN,
+            poll_interval: PollInterval::default(),
+            hub: HubOptions::default(),
+            retention: None,
+            authenticator: Authenticator::open(),
+        }
+    }
 }
 
 /// Which database. Shared by all commands.
@@ -90,7 +112,7 @@ pub struct ServeArgs {
     #[arg(
         long,
         value_name = "ADDRESS",
-        default_value = "127.0.0.1:3001",
+        default_value_t = DEFAULT_LISTEN,
         env = "ROWCAST_LISTEN",
         help_heading = "Network"
     )]
@@ -216,6 +238,7 @@ impl TryFrom<ServeArgs> for Config {
         });
         let defaults = HubOptions::default();
         Ok(Self {
+            authenticator: Authenticator::open(),
             retention,
             database,
             migrate: args.migrate,

@@ -1,0 +1,346 @@
+//! `Grants`: patterns a client may subscribe to; and the templates that make them from claims.
+//!
+//! What patterns match are subtrees of names, so that two of them are either one within the other or have nothing in
+//! common: what a client gets of a pattern it asks for is again a list of patterns, and costs nothing at delivery.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::event::ChannelPattern;
+
+/// What may be subscribed to, or published to: patterns, none within another. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grants(Arc<[ChannelPattern]>);
+
+impl Grants {
+    /// Those who have this may all.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self::new([ChannelPattern::everything()])
+    }
+
+    /// Those who have this may nothing.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self::new([])
+    }
+
+    /// What any of these patterns matches.
+    pub fn new(patterns: impl IntoIterator<Item = ChannelPattern>) -> Self {
+        let mut all: Vec<_> = patterns.into_iter().collect();
+        all.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        all.dedup();
+        let widest =
+            |pattern: &&ChannelPattern| !all.iter().any(|other| other.is_wider_than(pattern));
+        Self(all.iter().filter(widest).cloned().collect())
+    }
+
+    /// The patterns, in the order of their text.
+    #[must_use]
+    pub fn patterns(&self) -> &[ChannelPattern] {
+        &self.0
+    }
+
+    /// Whether events on this channel may be received.
+    #[must_use]
+    pub fn cover(&self, channel: &str) -> bool {
+        self.0.iter().any(|pattern| pattern.matches(channel))
+    }
+
+    /// What of a pattern is granted: itself, or what of it is, or nothing.
+    #[must_use]
+    pub fn narrow(&self, asked: &ChannelPattern) -> Vec<ChannelPattern> {
+        let grants_all =
+            |pattern: &ChannelPattern| pattern == asked || pattern.is_wider_than(asked);
+        if self.0.iter().any(grants_all) {
+            return vec![asked.clone()];
+        }
+        let within = self.0.iter().filter(|pattern| asked.is_wider_than(pattern));
+        within.cloned().collect()
+    }
+}
+
+/// A grant with claims in it: `inbox:{sub}`, `project:{projects}:tasks`.
+///
+/// A claim is put in as one part of a name and nothing else: never a pattern, never two parts. Of a list each entry
+/// makes a grant of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantTemplate {
+    text: String,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Claim(String),
+}
+
+/// Why a text is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct TemplateError(String);
+
+/// Stands for a claim while a template is checked.
+const SAMPLE: &str = "x";
+
+/// Most grants a template makes of the lists in a token.
+const EXPANSIONS_MAX: usize = 1000;
+
+impl GrantTemplate {
+    /// Reads a pattern with claims in braces.
+    ///
+    /// # Errors
+    /// When braces do not match, or what is around them makes no pattern.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some(open) = rest.find(['{', '}']) {
+            let Some((claim, after)) = rest[open..]
+                .strip_prefix('{')
+                .and_then(|rest| rest.split_once('}'))
+            else {
+                return Err(TemplateError(format!(
+                    "{text:?}: each {{ needs its }}, as in inbox:{{sub}}"
+                )));
+            };
+            if claim.is_empty() || claim.contains('{') {
+                return Err(TemplateError(format!(
+                    "{text:?}: name one claim between braces, as in inbox:{{sub}}"
+                )));
+            }
+            if open > 0 {
+                pieces.push(Piece::Text(rest[..open].to_owned()));
+            }
+            pieces.push(Piece::Claim(claim.to_owned()));
+            rest = after;
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest.to_owned()));
+        }
+        let template = Self {
+            text: text.to_owned(),
+            pieces,
+        };
+        let sample = template.fill(&mut |_| SAMPLE.to_owned());
+        match ChannelPattern::parse(&sample) {
+            Ok(_) => Ok(template),
+            Err(error) => Err(TemplateError(format!("{text:?}: {error}"))),
+        }
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What it grants to whoever has these claims: nothing where a claim is missing, or is not a single part of a name.
+    #[must_use]
+    pub fn expand(&self, claims: &Map<String, Value>) -> Vec<ChannelPattern> {
+        let mut filled = vec![String::new()];
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => filled.iter_mut().for_each(|name| name.push_str(text)),
+                Piece::Claim(claim) => {
+                    let values = parts_of(claims, claim);
+                    filled = filled
+                        .iter()
+                        .flat_map(|name| values.iter().map(move |value| format!("{name}{value}")))
+                        .take(EXPANSIONS_MAX)
+                        .collect();
+                }
+            }
+        }
+        filled
+            .iter()
+            .filter_map(|name| ChannelPattern::parse(name).ok())
+            .collect()
+    }
+
+    fn fill(&self, value: &mut impl FnMut(&str) -> String) -> String {
+        let fill = |piece: &Piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Claim(claim) => value(claim),
+        };
+        self.pieces.iter().map(fill).collect()
+    }
+}
+
+/// The parts of names that a claim has: of a text or a number one, of a list one for each entry.
+fn parts_of(claims: &Map<String, Value>, claim: &str) -> Vec<String> {
+    let Some(value) = find(claims, claim) else {
+        return Vec::new();
+    };
+    let one = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => number.as_i64().map(|number| number.to_string()),
+        _ => None,
+    };
+    let values = match value {
+        Value::Array(values) => values.iter().filter_map(one).collect(),
+        value => one(value).into_iter().collect::<Vec<_>>(),
+    };
+    values.into_iter().filter(|value| is_part(value)).collect()
+}
+
+/// The claim of this name, or, if there is none, what the name says as a path: `org.id`.
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    if let Some(value) = claims.get(name) {
+        return Some(value);
+    }
+    let (first, rest) = name.split_once('.')?;
+    find(claims.get(first)?.as_object()?, rest)
+}
+
+/// Whether a text is one part of a name. With a colon it would lie below the channel of somebody else, and `*` is everybody.
+fn is_part(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.@/-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pattern(text: &str) -> ChannelPattern {
+        ChannelPattern::parse(text).expect("valid")
+    }
+
+    fn grants(patterns: &[&str]) -> Grants {
+        Grants::new(patterns.iter().map(|text| pattern(text)))
+    }
+
+    fn texts(patterns: &[ChannelPattern]) -> Vec<&str> {
+        patterns.iter().map(ChannelPattern::as_str).collect()
+    }
+
+    #[test]
+    fn what_is_asked_for_is_narrowed_to_what_is_granted() {
+        let own = grants(&["tasks", "inbox:ann", "project:7:*", "inbox:ann:old"]);
+        assert_eq!(texts(own.patterns()), ["inbox:ann", "project:7:*", "tasks"]);
+        for (asked, got) in [
+            ("tasks", vec!["tasks"]),
+            ("tasks:1", vec!["tasks:1"]),
+            ("*", vec!["inbox:ann", "project:7:*", "tasks"]),
+            ("inbox", vec!["inbox:ann"]),
+            ("inbox:*", vec!["inbox:ann"]),
+            ("inbox:bob", vec![]),
+            ("inbox:annabel", vec![]),
+            ("project:7", vec!["project:7:*"]),
+            ("project:7:*", vec!["project:7:*"]),
+            ("project:7:tasks", vec!["project:7:tasks"]),
+            ("project:8", vec![]),
+            ("task", vec![]),
+        ] {
+            assert_eq!(texts(&own.narrow(&pattern(asked))), got, "{asked}");
+        }
+        assert_eq!(texts(&Grants::everything().narrow(&pattern("*"))), ["*"]);
+        assert!(Grants::nothing().narrow(&pattern("*")).is_empty());
+    }
+
+    /// The rule itself, for random grants, requests and channels: what is received is what was asked for and is granted.
+    #[test]
+    fn nothing_is_received_that_is_not_granted_and_nothing_granted_is_withheld() {
+        let seed = fastrand::u64(..);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let names = |random: &mut fastrand::Rng| {
+            let parts = ["a", "b", "ab"];
+            let depth = random.usize(1..=3);
+            let name: Vec<_> = (0..depth).map(|_| parts[random.usize(..3)]).collect();
+            name.join(":")
+        };
+        let patterns = |random: &mut fastrand::Rng| match random.u8(..10) {
+            0 => pattern("*"),
+            1..4 => pattern(&format!("{}:*", names(random))),
+            _ => pattern(&names(random)),
+        };
+        for _ in 0..20_000 {
+            let given: Vec<_> = (0..random.usize(..4))
+                .map(|_| patterns(&mut random))
+                .collect();
+            let granted = Grants::new(given.clone());
+            let asked = patterns(&mut random);
+            let got = granted.narrow(&asked);
+            let channel = names(&mut random);
+            let may = given.iter().any(|grant| grant.matches(&channel));
+            assert_eq!(
+                granted.cover(&channel),
+                may,
+                "seed {seed}: {given:?} {channel}"
+            );
+            assert_eq!(
+                got.iter().any(|pattern| pattern.matches(&channel)),
+                may && asked.matches(&channel),
+                "seed {seed}: {given:?}, asked {asked:?}, channel {channel}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_claim_fills_one_part_and_no_more() {
+        let template = |text| GrantTemplate::parse(text).expect("valid");
+        let claims = |value: Value| {
+            json!({ "sub": value })
+                .as_object()
+                .cloned()
+                .expect("an object")
+        };
+        let expand = |value| {
+            let patterns = template("inbox:{sub}").expand(&claims(value));
+            texts(&patterns).join(" ")
+        };
+        assert_eq!(expand(json!("ann")), "inbox:ann");
+        assert_eq!(expand(json!(42)), "inbox:42");
+        assert_eq!(expand(json!("ann@example.org")), "inbox:ann@example.org");
+        assert_eq!(expand(json!(["a", "*", "b"])), "inbox:a inbox:b");
+        for bad in [
+            "*", "", "a:b", "a b", ":", "a:*", "ä", "a\0", "{sub}", "a\n",
+        ] {
+            assert_eq!(expand(json!(bad)), "", "{bad:?}");
+        }
+        for bad in [
+            json!(null),
+            json!(true),
+            json!({"a": 1}),
+            json!(1.5),
+            json!([["a"]]),
+        ] {
+            assert_eq!(expand(bad.clone()), "", "{bad}");
+        }
+        assert!(
+            template("inbox:{user}")
+                .expand(&claims(json!("ann")))
+                .is_empty()
+        );
+        let nested = json!({"org": {"id": 7}, "teams": ["x", "y"]});
+        let nested = nested.as_object().expect("an object");
+        assert_eq!(
+            texts(&template("org:{org.id}:team:{teams}:*").expand(nested)),
+            ["org:7:team:x:*", "org:7:team:y:*"]
+        );
+        assert_eq!(texts(&template("tasks").expand(nested)), ["tasks"]);
+    }
+
+    #[test]
+    fn a_template_out_of_rule_says_why() {
+        for bad in [
+            "",
+            "inbox:{sub",
+            "inbox:sub}",
+            "inbox:{}",
+            "inbox:{{sub}}",
+            "in box:{sub}",
+            "*{sub}",
+            "{sub}*",
+        ] {
+            let error = GrantTemplate::parse(bad).expect_err(bad);
+            assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
+        }
+    }
+}
