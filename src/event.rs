@@ -123,7 +123,7 @@ impl From<Channel> for Channels {
 }
 
 /// What a client subscribes to: a channel (and with it all below it), `kind:*` (all below, not itself), or `*`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelPattern(Box<str>);
 
 impl ChannelPattern {

@@ -88,7 +88,7 @@ impl Server {
             // What it is about to delete stays then: a batch is one transaction.
             chores.shutdown().await;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
-            hub.drain().await;
+            hub.drain(DRAIN_TIMEOUT).await;
         })
         .await;
         while broadcaster.client_count() > 0 && Instant::now() < deadline {

@@ -2,33 +2,86 @@
 //! with the events, except refusals, which depend on nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::auth::{AuthError, Authenticator, Identity, Permit};
 use crate::hub::{Connection, FLOODING, Hub, Request, Seat, Written};
 use crate::protocol::{
-    ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, ServerFrame, Shape,
+    ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, Secret, ServerFrame, Shape,
+    Subscribe,
 };
 use crate::stats::Counters;
+
+/// What a limit of messages is for.
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// A client that goes on so many times beyond the limit of messages is closed.
+const LIMITED_FACTOR_MAX: u32 = 10;
 
 /// A client that is connected, and counts as such until it is dropped.
 pub(crate) struct Session {
     seat: Seat,
     outlet: Arc<dyn Connection>,
     counters: Arc<Counters>,
+    authenticator: Authenticator,
+    /// Who it is, once that is known.
+    identity: Option<Arc<Identity>>,
+    messages_max: Option<u32>,
+    /// When the minute began, and the messages within it.
+    minute: Instant,
+    messages: u32,
 }
 
 impl Session {
-    /// Takes a client in.
-    pub async fn open(hub: &Hub, outlet: Arc<dyn Connection>) -> Self {
-        let seat = hub.open(Arc::clone(&outlet), Shape::WebSocket).await;
-        Self {
+    /// Takes a client in. Without an identity it has to say who it is before anything else.
+    pub async fn open(
+        hub: &Hub,
+        outlet: Arc<dyn Connection>,
+        authenticator: Authenticator,
+        identity: Option<Arc<Identity>>,
+    ) -> Self {
+        let seat = hub
+            .open(Arc::clone(&outlet), Shape::WebSocket, identity.clone())
+            .await;
+        let session = Self {
             seat,
             outlet,
             counters: hub.counters(),
-        }
+            authenticator,
+            identity,
+            messages_max: hub.options().messages_per_minute_max,
+            minute: Instant::now(),
+            messages: 0,
+        };
+        session.end_if_revoked();
+        session
+    }
+
+    /// Tells a client that came with a token why it is not let in.
+    pub fn refuse_entrance(&self, error: &AuthError) {
+        self.reject(None, error);
+    }
+
+    /// Takes a fresh token of this identity.
+    #[cfg(test)]
+    pub async fn refresh(&mut self, identity: Arc<Identity>) {
+        self.seat
+            .ask(Request::Identify {
+                connection: self.seat.connection(),
+                identity,
+                id: None,
+                is_answered: true,
+            })
+            .await;
     }
 
     /// Handles one text message. Waits while the hub has more to do than it should.
-    pub async fn text(&self, text: &str) {
+    pub async fn text(&mut self, text: &str) {
+        if !self.is_within_limit() {
+            return;
+        }
         match ClientFrame::parse(text) {
             Ok(frame) => self.ask(frame).await,
             Err(refusal) => self.refuse(refusal.id.as_ref(), refusal.code, &refusal.message),
@@ -36,12 +89,20 @@ impl Session {
     }
 
     /// Handles one binary message.
-    pub fn binary(&self) {
-        self.refuse(
-            None,
-            ErrorCode::InvalidMessage,
-            "a message is JSON in a text frame, and this is a binary frame",
-        );
+    pub fn binary(&mut self) {
+        if self.is_within_limit() {
+            self.refuse(
+                None,
+                ErrorCode::InvalidMessage,
+                "a message is JSON in a text frame, and this is a binary frame",
+            );
+        }
+    }
+
+    /// Handles a ping of the protocol, which is answered elsewhere.
+    pub fn ping(&mut self) {
+        self.messages = self.messages.saturating_add(1);
+        self.close_if_far_beyond();
     }
 
     /// Whether the goodbye has begun: what the client says no longer matters.
@@ -60,37 +121,33 @@ impl Session {
         self.outlet.close(CloseCode::TryAgainLater, FLOODING);
     }
 
-    async fn ask(&self, ClientFrame { id, request }: ClientFrame) {
+    async fn ask(&mut self, ClientFrame { id, request }: ClientFrame) {
+        if self.identity.is_none() && !says_who_it_is(&request) {
+            self.counters.auth_failures.add(1);
+            let error = AuthError::Missing.to_string();
+            self.refuse(id.as_ref(), ErrorCode::Unauthorized, &error);
+            self.outlet.close(CloseCode::Unauthorized, NO_TOKEN);
+            return;
+        }
         let connection = self.seat.connection();
         match request {
-            ClientRequest::Hello { channels, since } => {
+            ClientRequest::Hello { token, subscribe } => {
+                if let Some(token) = token
+                    && !self.identify(id.as_ref(), &token, false).await
+                {
+                    return;
+                }
                 self.seat
                     .ask(Request::Welcome {
                         connection,
                         id: id.clone(),
                     })
                     .await;
-                if !channels.is_empty() {
-                    self.seat
-                        .ask(Request::Subscribe {
-                            connection,
-                            id,
-                            channels,
-                            since,
-                        })
-                        .await;
+                if let Some(subscribe) = subscribe {
+                    self.subscribe(id, subscribe).await;
                 }
             }
-            ClientRequest::Subscribe { channels, since } => {
-                self.seat
-                    .ask(Request::Subscribe {
-                        connection,
-                        id,
-                        channels,
-                        since,
-                    })
-                    .await;
-            }
+            ClientRequest::Subscribe(subscribe) => self.subscribe(id, subscribe).await,
             ClientRequest::Unsubscribe { channels } => {
                 self.seat
                     .ask(Request::Unsubscribe {
@@ -100,20 +157,175 @@ impl Session {
                     })
                     .await;
             }
+            ClientRequest::Auth { token } => {
+                self.identify(id.as_ref(), &token, true).await;
+            }
             ClientRequest::Ping => self.seat.ask(Request::Pong { connection, id }).await,
+        }
+    }
+
+    /// Finds out whose a token is. Gives whether the client may go on.
+    async fn identify(
+        &mut self,
+        id: Option<&RequestId>,
+        token: &Secret,
+        is_answered: bool,
+    ) -> bool {
+        let identity = match self.authenticator.identify(&token.0).await {
+            Ok(identity) => identity,
+            Err(error) => {
+                self.reject(id, &error);
+                return false;
+            }
+        };
+        let other = |own: &Arc<Identity>| own.user != identity.user;
+        if self.identity.as_ref().is_some_and(other) {
+            let message = "the token is another user's; open a new connection for it";
+            self.refuse(id, ErrorCode::Forbidden, message);
+            return false;
+        }
+        self.identity = Some(Arc::clone(&identity));
+        self.seat
+            .ask(Request::Identify {
+                connection: self.seat.connection(),
+                identity,
+                id: id.cloned(),
+                is_answered,
+            })
+            .await;
+        self.end_if_revoked();
+        true
+    }
+
+    /// Tells a client that its token is not accepted. One that had none before is closed.
+    fn reject(&self, id: Option<&RequestId>, error: &AuthError) {
+        let (code, close) = match error {
+            AuthError::Unavailable => (ErrorCode::Unavailable, CloseCode::TryAgainLater),
+            _ => (ErrorCode::Unauthorized, CloseCode::Unauthorized),
+        };
+        let message = error.to_string();
+        self.refuse(id, code, &message);
+        self.counters.auth_failures.add(1);
+        if self.identity.is_none() {
+            self.outlet.close(close, &message);
+        }
+    }
+
+    /// Revoked while it was being taken in: whoever was there when it was revoked is closed by the hub.
+    fn end_if_revoked(&self) {
+        if let Some(identity) = &self.identity
+            && self.authenticator.is_revoked(identity)
+        {
+            let message = AuthError::Revoked.to_string();
+            self.outlet.close(CloseCode::Unauthorized, &message);
+        }
+    }
+
+    async fn subscribe(&self, id: Option<RequestId>, subscribe: Subscribe) {
+        let Subscribe {
+            channels,
+            since,
+            tokens,
+        } = subscribe;
+        let Some(permits) = self.permits(id.as_ref(), &tokens).await else {
+            return;
+        };
+        self.seat
+            .ask(Request::Subscribe {
+                connection: self.seat.connection(),
+                id,
+                channels,
+                since,
+                permits,
+            })
+            .await;
+    }
+
+    /// What tokens for single channels permit. None when one of them is not accepted.
+    async fn permits(&self, id: Option<&RequestId>, tokens: &[Secret]) -> Option<Vec<Permit>> {
+        let user = self.identity.as_ref().and_then(|own| own.user.as_deref());
+        let mut permits = Vec::with_capacity(tokens.len());
+        for (n, token) in tokens.iter().enumerate() {
+            match self.authenticator.permit(&token.0, user).await {
+                Ok(permit) => permits.push(permit),
+                Err(error) => {
+                    self.counters.auth_failures.add(1);
+                    let code = match error {
+                        AuthError::Unavailable => ErrorCode::Unavailable,
+                        _ => ErrorCode::Forbidden,
+                    };
+                    let message = format!("\"tokens\", number {}: {error}", n + 1);
+                    self.refuse(id, code, &message);
+                    return None;
+                }
+            }
+        }
+        Some(permits)
+    }
+
+    /// Counts a message. One beyond the limit is answered with an error, and not looked at.
+    fn is_within_limit(&mut self) -> bool {
+        let Some(limit) = self.messages_max else {
+            return true;
+        };
+        let now = Instant::now();
+        if now - self.minute >= MINUTE {
+            self.minute = now;
+            self.messages = 0;
+        }
+        self.messages = self.messages.saturating_add(1);
+        if self.messages <= limit {
+            return true;
+        }
+        self.counters.messages_limited.add(1);
+        let left = MINUTE.saturating_sub(now - self.minute);
+        let frame = ServerFrame::Error {
+            id: None,
+            code: ErrorCode::RateLimitExceeded,
+            message: &format!(
+                "at most {limit} messages a minute; this one was not looked at. One message may name many channels"
+            ),
+            limit: Some(limit as usize),
+            retry_after_ms: Some(left.as_millis() as u64 + 1),
+        };
+        self.answer(&frame);
+        self.close_if_far_beyond();
+        false
+    }
+
+    fn close_if_far_beyond(&self) {
+        if let Some(limit) = self.messages_max
+            && self.messages > limit.saturating_mul(LIMITED_FACTOR_MAX)
+        {
+            let reason = format!("at most {limit} messages a minute");
+            self.outlet.close(CloseCode::RateLimited, &reason);
         }
     }
 
     fn refuse(&self, id: Option<&RequestId>, code: ErrorCode, message: &str) {
         self.counters.client_errors.add(1);
-        let frame = ServerFrame::Error {
+        self.answer(&ServerFrame::Error {
             id,
             code,
             message,
             limit: None,
-        };
+            retry_after_ms: None,
+        });
+    }
+
+    fn answer(&self, frame: &ServerFrame<'_>) {
         if self.outlet.reply(&frame.encode(Shape::WebSocket)) == Written::Full {
             self.flooded();
         }
     }
 }
+
+fn says_who_it_is(request: &ClientRequest) -> bool {
+    matches!(
+        request,
+        ClientRequest::Hello { token: Some(_), .. } | ClientRequest::Auth { .. }
+    )
+}
+
+/// Closes a client that asks for something before it says who it is. A reason has 123 bytes.
+const NO_TOKEN: &str = "a token is needed: send it in hello, or with the handshake";

@@ -88,6 +88,16 @@ counters! {
     client_resets,
     /// Frames of clients that were answered with an error.
     client_errors,
+    /// Subscriptions that a token did not grant.
+    subscriptions_denied,
+    /// Connections and requests without a token that is accepted.
+    auth_failures,
+    /// Connections closed because their token had expired.
+    tokens_expired,
+    /// Connections closed because they did not answer pings.
+    heartbeats_missed,
+    /// Messages of clients beyond the limit of messages a minute.
+    messages_limited,
     /// Events deleted because they were older than `--retain`.
     events_pruned,
 }

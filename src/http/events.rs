@@ -11,7 +11,8 @@ use warp::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MA
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-use super::query::{Query, Refusal, query};
+use super::gate::{CHANNEL_TOKEN, Granted};
+use super::query::{Query, Refusal, raw_query};
 use super::{Gate, json, problem};
 use crate::cursor::Cursor;
 use crate::hub::{Hub, Reader, Step};
@@ -33,17 +34,17 @@ const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// `GET /events`.
 pub(super) fn route(
     hub: Hub,
-    _gate: Gate,
+    gate: Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
-        .and(query())
+        .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(move |query: Query, headers: HeaderMap| {
-            let hub = hub.clone();
+        .then(move |query: String, headers: HeaderMap| {
+            let (hub, gate) = (hub.clone(), gate.clone());
             async move {
-                answer(&hub, &query, &headers)
+                answer(&hub, &gate, &query, &headers)
                     .await
-                    .unwrap_or_else(|refusal| refusal.respond())
+                    .unwrap_or_else(Refusal::respond)
             }
         })
 }
@@ -51,23 +52,28 @@ pub(super) fn route(
 /// `GET /cursor`.
 pub(super) fn cursor(
     hub: Hub,
-    _gate: Gate,
+    gate: Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     #[derive(Serialize)]
     struct Present<'a> {
         cursor: &'a str,
     }
-    warp::get().map(move || {
-        let mut response = json(
-            StatusCode::OK,
-            &Present {
-                cursor: &hub.edge(),
-            },
-        );
-        let never = HeaderValue::from_static("no-store");
-        response.headers_mut().insert(CACHE_CONTROL, never);
-        response
-    })
+    warp::get()
+        .and(raw_query())
+        .and(warp::header::headers_cloned())
+        .then(move |query: String, headers: HeaderMap| {
+            let (hub, gate) = (hub.clone(), gate.clone());
+            async move {
+                if let Err(refusal) = gate.identity(&headers, &query).await {
+                    return refusal.respond();
+                }
+                let cursor = &hub.edge();
+                let mut response = json(StatusCode::OK, &Present { cursor });
+                let never = HeaderValue::from_static("no-store");
+                response.headers_mut().insert(CACHE_CONTROL, never);
+                response
+            }
+        })
 }
 
 /// The body of an answer.
@@ -81,6 +87,9 @@ struct Answer<'a> {
     /// Why events may be missing before `cursor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reset: Option<ResetReason>,
+    /// Channels that the token does not grant.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    rejected: &'a [String],
 }
 
 /// What was found.
@@ -91,14 +100,24 @@ struct Found {
     reset: Option<ResetReason>,
 }
 
-async fn answer(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Response, Refusal> {
-    query.allow(&["channels", "after", "limit", "wait"])?;
+async fn answer(
+    hub: &Hub,
+    gate: &Gate,
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let identity = gate.identity(headers, query).await?;
+    let query = &Query::parse(query);
+    query.allow(&["channels", "after", "limit", "wait", CHANNEL_TOKEN])?;
     let channels = query.channels(hub.options().subscriptions_max)?;
+    let permits = gate.permits(&identity, query.all(CHANNEL_TOKEN)).await?;
+    let granted = Granted::of(&identity, &permits, &channels)?;
     let after = query.since("after")?;
     let limit = query.number("limit", LIMIT, LIMIT_MAX)?;
-    let deadline = Instant::now() + query.duration("wait", WAIT_MAX)?;
+    let wait = query.duration("wait", WAIT_MAX)?.min(granted.lasts);
+    let deadline = Instant::now() + wait;
     let mut reader = Reader::naming_positions(hub.sources().clone());
-    let adding = timeout(DATABASE_TIMEOUT, reader.add(&channels, &after));
+    let adding = timeout(DATABASE_TIMEOUT, reader.add(&granted.patterns, &after));
     let found = match adding.await {
         Ok(Ok(Some(reset))) => Some(Found {
             events: Vec::new(),
@@ -106,15 +125,23 @@ async fn answer(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Respons
             more: false,
             reset: Some(reset),
         }),
-        Ok(Ok(None)) => find(&mut reader, limit, deadline).await,
+        Ok(Ok(None)) => find(hub, &mut reader, limit, deadline).await,
         Ok(Err(_)) | Err(_) => None,
     };
-    Ok(found.map_or_else(unavailable, |found| respond(&found, headers)))
+    gate.check_again(&identity)?;
+    Ok(found.map_or_else(unavailable, |found| {
+        respond(&found, &granted.rejected, headers)
+    }))
 }
 
 /// Reads until there is enough, or until there is something and no more, or until it is too late. None when the database
 /// does not answer.
-async fn find(reader: &mut Reader, limit: usize, deadline: Instant) -> Option<Found> {
+async fn find(
+    hub: &Hub,
+    reader: &mut Reader,
+    limit: usize,
+    mut deadline: Instant,
+) -> Option<Found> {
     let mut events = Vec::new();
     let mut bytes = 0;
     let mut more = false;
@@ -153,7 +180,11 @@ async fn find(reader: &mut Reader, limit: usize, deadline: Instant) -> Option<Fo
                 }
             }
             Step::End(_) if events.is_empty() && Instant::now() < deadline => {
-                let _ = timeout_at(deadline, reader.grown()).await;
+                tokio::select! {
+                    _ = timeout_at(deadline, reader.grown()) => {}
+                    // The client asks on, elsewhere or later.
+                    () = hub.drained() => deadline = Instant::now(),
+                }
             }
             Step::End(_) => break,
             Step::Reset(reason) => {
@@ -189,7 +220,7 @@ fn unavailable() -> Response {
     response
 }
 
-fn respond(found: &Found, headers: &HeaderMap) -> Response {
+fn respond(found: &Found, rejected: &[String], headers: &HeaderMap) -> Response {
     let cursor = found.cursor.to_string();
     let tag = format!("\"{cursor}\"");
     let unchanged = headers
@@ -205,6 +236,7 @@ fn respond(found: &Found, headers: &HeaderMap) -> Response {
                 cursor: &cursor,
                 more: found.more,
                 reset: found.reset,
+                rejected,
             },
         )
     };

@@ -8,12 +8,14 @@ use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::query::raw_query;
+use super::token::{self, Entrance};
 use super::{Gate, problem, ws};
 use crate::hub::Hub;
 
@@ -23,15 +25,27 @@ const VERSION: &str = "13";
 /// Answers a handshake and starts the session.
 pub(super) fn route(
     hub: Hub,
-    _gate: Gate,
+    gate: Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
         .and(warp::header::headers_cloned())
+        .and(raw_query())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(move |headers: HeaderMap, upgrade: Option<OnUpgrade>| answer(&hub, &headers, upgrade))
+        .then(
+            move |headers: HeaderMap, query: String, upgrade: Option<OnUpgrade>| {
+                let (hub, gate) = (hub.clone(), gate.clone());
+                async move { answer(hub, gate, &headers, &query, upgrade).await }
+            },
+        )
 }
 
-fn answer(hub: &Hub, headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Response {
+async fn answer(
+    hub: Hub,
+    gate: Gate,
+    headers: &HeaderMap,
+    query: &str,
+    upgrade: Option<OnUpgrade>,
+) -> Response {
     let (true, true, Some(upgrade)) = (
         lists(headers, &UPGRADE, "websocket"),
         lists(headers, &CONNECTION, "upgrade"),
@@ -55,33 +69,64 @@ fn answer(hub: &Hub, headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Respons
         );
     };
     let accept = derive_accept_key(key.as_bytes());
-    let hub = hub.clone();
+    let protocol = match subprotocol(headers) {
+        Ok(protocol) => protocol,
+        Err(refusal) => return *refusal,
+    };
+    // A browser cannot read why a handshake was refused: it succeeds, and the connection is closed with a reason.
+    let entrance = gate.entrance(headers, query).await;
     tokio::spawn(async move {
         match upgrade.await {
             // In a task of its own: this one holds hyper's state until it ends, twice what a session needs.
-            Ok(upgraded) => start(hub, upgraded),
+            Ok(upgraded) => start(hub, gate, entrance, upgraded),
             Err(error) => tracing::debug!(%error, "a client went away during the handshake"),
         }
     });
-    HttpResponse::builder()
+    let mut response = HttpResponse::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "Upgrade")
-        .header(SEC_WEBSOCKET_ACCEPT, accept)
+        .header(SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(protocol) = protocol {
+        response = response.header(SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
         .body("")
         .map(warp::reply::Reply::into_response)
         .expect("the header is base64")
 }
 
+/// The subprotocol to speak. A browser that offers some gives up if none of them is taken, and one that is a token must
+/// not come back in an answer.
+fn subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Box<Response>> {
+    let mut offered = token::subprotocols(headers).peekable();
+    if offered.peek().is_none() {
+        return Ok(None);
+    }
+    if offered.any(|name| name == token::SUBPROTOCOL) {
+        return Ok(Some(token::SUBPROTOCOL));
+    }
+    Err(Box::new(problem(
+        StatusCode::BAD_REQUEST,
+        "unknown_subprotocol",
+        "the subprotocol here is rowcast.v1: offer it, beside one with a token if there is one, or offer none",
+    )))
+}
+
 /// Takes the TCP stream back from hyper, so that frames are written straight to it. Whatever else the stream is (TLS,
 /// in an application that mounts our routes) is served by a slower path.
-fn start(hub: Hub, upgraded: Upgraded) {
+fn start(hub: Hub, gate: Gate, entrance: Entrance, upgraded: Upgraded) {
+    let door = ws::Door {
+        hub,
+        authenticator: gate.authenticator,
+        entrance,
+    };
     match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
-            tokio::spawn(ws::serve_tcp(hub, parts.io.into_inner(), parts.read_buf));
+            tokio::spawn(ws::serve_tcp(door, parts.io.into_inner(), parts.read_buf));
         }
         Err(upgraded) => {
-            tokio::spawn(ws::serve_stream(hub, TokioIo::new(upgraded)));
+            tokio::spawn(ws::serve_stream(door, TokioIo::new(upgraded)));
         }
     }
 }

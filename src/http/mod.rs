@@ -7,6 +7,7 @@ mod handshake;
 mod outbox;
 mod query;
 mod sse;
+mod token;
 mod ws;
 
 use serde::Serialize;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub(super) struct Outbox {
     tcp: Option<TcpStream>,
     state: Mutex<State>,
     bytes_max: usize,
+    /// The client said something, or took what waited.
+    heard: AtomicBool,
     /// There is something in the queue, or to close.
     pub work: Notify,
     /// There may be room again.
@@ -46,6 +49,7 @@ impl Outbox {
             tcp,
             state: Mutex::default(),
             bytes_max,
+            heard: AtomicBool::new(false),
             work: Notify::new(),
             taken: Notify::new(),
         }
@@ -79,6 +83,11 @@ impl Outbox {
         self.taken.notify_one();
     }
 
+    /// The client has said something.
+    pub fn heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the client has pinged for longer than it may without reading the answers.
     pub fn is_flooded(&self) -> bool {
         let state = self.lock();
@@ -101,7 +110,10 @@ impl Outbox {
         let mut state = self.lock();
         while let Some(first) = state.queue.front() {
             match tcp.try_write(first) {
-                Ok(sent) => state.sent(sent),
+                Ok(sent) => {
+                    state.sent(sent);
+                    self.heard();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             }
@@ -236,6 +248,14 @@ impl Connection for Outbox {
                 self.taken.notified().await;
             }
         })
+    }
+
+    fn take_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed)
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.has_queue()
     }
 
     fn close(&self, code: CloseCode, reason: &str) {

@@ -6,40 +6,45 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::problem;
+use super::{problem, token};
 use crate::event::ChannelPattern;
 use crate::protocol::Since;
 
 /// The parameters of a URL, or the answer to one that cannot be understood.
 pub(super) struct Query(Vec<(String, String)>);
 
-/// Why a request cannot be understood.
-pub(super) struct Refusal {
-    error: &'static str,
-    message: String,
-}
+/// The answer to a request that is not done. Boxed, as it is large and rare.
+pub(super) struct Refusal(Box<Response>);
 
 impl Refusal {
     /// The answer.
-    pub fn respond(&self) -> Response {
-        problem(StatusCode::BAD_REQUEST, self.error, &self.message)
+    pub fn respond(self) -> Response {
+        *self.0
     }
 }
 
-/// Takes the query of a request; none is an empty one.
-pub(super) fn query() -> impl Filter<Extract = (Query,), Error = Rejection> + Clone {
-    warp::query::raw()
-        .or_else(async |_: Rejection| Ok::<_, Rejection>((String::new(),)))
-        .map(|text: String| {
-            let pairs = url::form_urlencoded::parse(text.as_bytes());
-            Query(pairs.into_owned().collect())
-        })
+impl From<Response> for Refusal {
+    fn from(response: Response) -> Self {
+        Self(Box::new(response))
+    }
+}
+
+/// The query of a request as it came; none is an empty one.
+pub(super) fn raw_query() -> impl Filter<Extract = (String,), Error = Rejection> + Clone {
+    warp::query::raw().or_else(async |_: Rejection| Ok::<_, Rejection>((String::new(),)))
 }
 
 impl Query {
+    /// Takes a query apart.
+    pub fn parse(text: &str) -> Self {
+        let pairs = url::form_urlencoded::parse(text.as_bytes());
+        Self(pairs.into_owned().collect())
+    }
+
     /// Refuses parameters that are not known: a mistyped one must not be taken for one left out.
     pub fn allow(&self, names: &[&str]) -> Result<(), Refusal> {
-        match self.0.iter().find(|(name, _)| !names.contains(&&**name)) {
+        let is_known = |name: &str| name == token::PARAMETER || names.contains(&name);
+        match self.0.iter().find(|(name, _)| !is_known(name)) {
             None => Ok(()),
             Some((name, _)) => Err(refuse(
                 "bad_request",
@@ -49,6 +54,12 @@ impl Query {
                 ),
             )),
         }
+    }
+
+    /// All values of a parameter.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.0.iter().filter(move |(known, _)| known == name);
+        found.map(|(_, value)| &**value)
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -140,8 +151,5 @@ impl Query {
 }
 
 fn refuse(error: &'static str, message: &str) -> Refusal {
-    Refusal {
-        error,
-        message: message.to_owned(),
-    }
+    problem(StatusCode::BAD_REQUEST, error, message).into()
 }

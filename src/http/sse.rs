@@ -13,8 +13,9 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use super::Gate;
+use super::gate::{CHANNEL_TOKEN, Granted};
 use super::outbox::Outbox;
-use super::query::{Query, Refusal, query};
+use super::query::{Query, Refusal, raw_query};
 use crate::hub::{Hub, Request, Seat};
 use crate::protocol::{ResetReason, ServerFrame, Shape, Since};
 
@@ -29,24 +30,33 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 pub(super) fn route(
     hub: Hub,
-    _gate: Gate,
+    gate: Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
-        .and(query())
+        .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(move |query: Query, headers: HeaderMap| {
-            let hub = hub.clone();
+        .then(move |query: String, headers: HeaderMap| {
+            let (hub, gate) = (hub.clone(), gate.clone());
             async move {
-                answer(&hub, &query, &headers)
+                answer(&hub, &gate, &query, &headers)
                     .await
-                    .unwrap_or_else(|refusal| refusal.respond())
+                    .unwrap_or_else(Refusal::respond)
             }
         })
 }
 
-async fn answer(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Response, Refusal> {
-    query.allow(&["channels", "since", "named"])?;
+async fn answer(
+    hub: &Hub,
+    gate: &Gate,
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let identity = gate.identity(headers, query).await?;
+    let query = &Query::parse(query);
+    query.allow(&["channels", "since", "named", CHANNEL_TOKEN])?;
     let channels = query.channels(hub.options().subscriptions_max)?;
+    let permits = gate.permits(&identity, query.all(CHANNEL_TOKEN)).await?;
+    Granted::of(&identity, &permits, &channels)?;
     let since = query.since("since")?;
     // The URL stays as it was when the browser comes back, so this comes first. A browser never tries again that is told
     // of a mistake; so one with an id that is none of ours is told to refetch instead.
@@ -60,7 +70,8 @@ async fn answer(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Respons
         Shape::Sse
     };
     let outbox = Arc::new(Outbox::new(None, hub.options().outbox_bytes_max));
-    let seat = hub.open(Arc::clone(&outbox) as Arc<_>, shape).await;
+    let outlet = Arc::clone(&outbox) as Arc<_>;
+    let seat = hub.open(outlet, shape, Some(Arc::clone(&identity))).await;
     let connection = seat.connection();
     let since = match last {
         None => since,
@@ -79,8 +90,10 @@ async fn answer(hub: &Hub, query: &Query, headers: &HeaderMap) -> Result<Respons
         id: None,
         channels,
         since,
+        permits,
     };
     seat.ask(subscribe).await;
+    gate.check_again(&identity)?;
     let body = messages(Listener { seat, outbox });
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();

@@ -14,6 +14,8 @@ use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::outbox::Outbox;
+use super::token::Entrance;
+use crate::auth::Authenticator;
 use crate::hub::Hub;
 use crate::protocol::CloseCode;
 use crate::session::Session;
@@ -31,11 +33,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const STREAM_READ_BYTES: usize = 4096;
 
 /// Serves a client over TCP until it leaves. `early` is what was read behind the handshake.
-pub(super) async fn serve_tcp(hub: Hub, stream: TcpStream, early: Bytes) {
-    let outbox = Arc::new(Outbox::new(Some(stream), hub.options().outbox_bytes_max));
+pub(super) async fn serve_tcp(door: Door, stream: TcpStream, early: Bytes) {
+    let bytes_max = door.hub.options().outbox_bytes_max;
+    let outbox = Arc::new(Outbox::new(Some(stream), bytes_max));
     // What takes a moment only is boxed, here and below: this future is allocated for as long as the client stays.
-    let mut peer = Box::pin(Peer::open(&hub, Arc::clone(&outbox), early)).await;
-    drop(hub);
+    let mut peer = Box::pin(Peer::open(door, Arc::clone(&outbox), early)).await;
     // What came with the handshake is not announced by the socket again.
     let mut flow = peer.receive(&mut Tcp(&outbox)).await;
     while flow == Flow::Open {
@@ -93,9 +95,9 @@ async fn end(outbox: &Outbox) {
 }
 
 /// Serves a client over any other stream until it leaves.
-pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(hub: Hub, stream: S) {
-    let outbox = Arc::new(Outbox::new(None, hub.options().outbox_bytes_max));
-    let mut peer = Peer::open(&hub, Arc::clone(&outbox), Bytes::new()).await;
+pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(door: Door, stream: S) {
+    let outbox = Arc::new(Outbox::new(None, door.hub.options().outbox_bytes_max));
+    let mut peer = Peer::open(door, Arc::clone(&outbox), Bytes::new()).await;
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = vec![0; STREAM_READ_BYTES];
     let mut flow = Flow::Open;
@@ -161,6 +163,13 @@ enum Flow {
     Over,
 }
 
+/// What a connection is opened with.
+pub(super) struct Door {
+    pub hub: Hub,
+    pub authenticator: Authenticator,
+    pub entrance: Entrance,
+}
+
 /// The client at the other end.
 struct Peer {
     session: Session,
@@ -168,7 +177,12 @@ struct Peer {
 }
 
 impl Peer {
-    async fn open(hub: &Hub, outbox: Arc<Outbox>, early: Bytes) -> Self {
+    async fn open(door: Door, outbox: Arc<Outbox>, early: Bytes) -> Self {
+        let Door {
+            hub,
+            authenticator,
+            entrance,
+        } = door;
         let limit = hub.options().message_bytes_max;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -179,10 +193,16 @@ impl Peer {
         // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
         let codec =
             WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
-        Self {
-            session: Session::open(hub, outbox).await,
-            codec,
+        let (identity, refusal) = match entrance {
+            Ok(identity) => (identity, None),
+            Err(error) => (None, Some(error)),
+        };
+        let outlet = Arc::clone(&outbox) as Arc<_>;
+        let session = Session::open(&hub, outlet, authenticator, identity).await;
+        if let Some(error) = refusal {
+            session.refuse_entrance(&error);
         }
+        Self { session, codec }
     }
 
     /// Waits until there is something to do, and does it.
@@ -256,8 +276,9 @@ impl Peer {
         match message {
             Message::Text(text) => self.session.text(&text).await,
             Message::Binary(_) => self.session.binary(),
-            // The codec answers these, with its next read.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+            // The codec answers it, with its next read.
+            Message::Ping(_) => self.session.ping(),
+            Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
         }
     }
 
@@ -314,7 +335,9 @@ struct Tcp<'a>(&'a Outbox);
 
 impl Read for Tcp<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.tcp().try_read(buffer)
+        let read = self.0.tcp().try_read(buffer)?;
+        self.0.heard();
+        Ok(read)
     }
 }
 
@@ -348,6 +371,7 @@ impl Read for Buffered<'_> {
         if self.input.is_empty() && !self.ended {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.outbox.heard();
         Read::read(&mut self.input, buffer)
     }
 }

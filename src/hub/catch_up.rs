@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Duration, sleep};
 
 use super::history::BatchNumber;
+use super::interests::Interests;
 use super::reader::{Reader, Step};
 use super::{Connection, Frames, Request, Written};
 use crate::event::ChannelPattern;
@@ -30,9 +31,16 @@ const BATCHES_PER_WRITE_MAX: usize = 512;
 /// What a client asks for while it catches up. Shared by its shard and its task.
 #[derive(Default)]
 pub(crate) struct Wishes {
-    changes: Mutex<Vec<Change>>,
+    changes: Mutex<Changes>,
     over: AtomicBool,
     changed: Notify,
+}
+
+#[derive(Default)]
+struct Changes {
+    waiting: Vec<Change>,
+    /// Patterns that the client may not receive any more, of the changes that wait.
+    revoked: Vec<ChannelPattern>,
 }
 
 pub(crate) enum Change {
@@ -44,19 +52,32 @@ pub(crate) enum Change {
     Unsubscribe {
         channels: Vec<ChannelPattern>,
     },
+    /// Its token says something else now.
+    Regrant {
+        left: Vec<ChannelPattern>,
+        joined: Vec<ChannelPattern>,
+    },
 }
 
 impl Wishes {
     /// Gives whether there was room for it.
     pub fn add(&self, change: Change) -> bool {
         let mut changes = self.lock();
-        if changes.len() >= CHANGES_MAX {
+        if changes.waiting.len() >= CHANGES_MAX {
             return false;
         }
-        changes.push(change);
+        if let Change::Regrant { left, .. } = &change {
+            changes.revoked.extend(left.iter().cloned());
+        }
+        changes.waiting.push(change);
         drop(changes);
         self.changed.notify_one();
         true
+    }
+
+    /// Hands over what the client may not receive any more; nothing is added to it until `write` is done.
+    fn with_revoked<T>(&self, write: impl FnOnce(&[ChannelPattern]) -> T) -> T {
+        write(&self.lock().revoked)
     }
 
     /// The client has left.
@@ -66,7 +87,7 @@ impl Wishes {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().waiting.is_empty()
     }
 
     fn is_over(&self) -> bool {
@@ -74,10 +95,10 @@ impl Wishes {
     }
 
     fn take(&self) -> Vec<Change> {
-        std::mem::take(&mut *self.lock())
+        std::mem::take(&mut *self.lock()).waiting
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Change>> {
+    fn lock(&self) -> MutexGuard<'_, Changes> {
         // Every change under this lock is whole.
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,8 +184,8 @@ impl CatchUp {
             match self.reader.next().await {
                 Step::Events(batch, wanted) => {
                     let mut frames = Vec::new();
-                    self.copy(&batch, wanted, &mut frames);
-                    drop(batch);
+                    batch.copy(self.shape, wanted.iter().copied(), &mut frames);
+                    let mut parts = vec![(batch, wanted)];
                     // A write costs as much as a hundred events, and most batches have few for any one client.
                     for _ in 0..BATCHES_PER_WRITE_MAX {
                         if frames.len() >= half.min(WRITE_BYTES) {
@@ -173,9 +194,12 @@ impl CatchUp {
                         let Some((batch, wanted)) = self.reader.next_in_memory() else {
                             break;
                         };
-                        self.copy(&batch, wanted, &mut frames);
+                        if !wanted.is_empty() {
+                            batch.copy(self.shape, wanted.iter().copied(), &mut frames);
+                            parts.push((batch, wanted));
+                        }
                     }
-                    if !self.write(frames.into()).await {
+                    if !self.write_events(frames.into(), parts).await {
                         return;
                     }
                 }
@@ -193,13 +217,15 @@ impl CatchUp {
         }
     }
 
-    fn copy(&self, batch: &Encoded, wanted: Vec<u32>, frames: &mut Vec<u8>) {
-        self.counters.deliveries.add(wanted.len() as u64);
-        batch.copy(self.shape, wanted.into_iter(), frames);
-    }
-
     async fn change(&mut self, change: Change) {
         match change {
+            Change::Regrant { left, joined } => {
+                let interests = self.reader.interests();
+                for pattern in &left {
+                    interests.remove(pattern);
+                }
+                interests.add(&joined, None);
+            }
             Change::Unsubscribe { channels } => {
                 for channel in &channels {
                     self.reader.interests().remove(channel);
@@ -280,6 +306,44 @@ impl CatchUp {
         self.write(frame.encode(self.shape)).await
     }
 
+    /// Gives events to the client, but for those that it may not receive any more when it takes them. Gives whether it is
+    /// still there.
+    async fn write_events(&mut self, frames: Bytes, parts: Parts) -> bool {
+        loop {
+            let interests = self.reader.interests();
+            let wishes = Arc::clone(&self.wishes);
+            let (outlet, shape) = (&self.outlet, self.shape);
+            let (written, events, bytes) = wishes.with_revoked(|revoked| {
+                let (frames, events) = if revoked.is_empty() {
+                    let events = parts.iter().map(|(_, wanted)| wanted.len()).sum();
+                    (frames.clone(), events)
+                } else {
+                    let mut kept = interests.clone();
+                    for pattern in revoked {
+                        kept.remove(pattern);
+                    }
+                    copy_kept(&parts, &kept, shape)
+                };
+                if frames.is_empty() {
+                    return (Written::Sent, 0, 0);
+                }
+                (outlet.write(Frames::Shared(&frames)), events, frames.len())
+            });
+            match written {
+                Written::Sent | Written::Queued => {
+                    self.counters.deliveries.add(events as u64);
+                    return true;
+                }
+                Written::Gone => return false,
+                Written::Full => {
+                    if !self.outlet.room(bytes).await {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
     /// Gives frames to the client, however long it takes it. Gives whether it is still there.
     async fn write(&self, frames: Bytes) -> bool {
         loop {
@@ -294,4 +358,21 @@ impl CatchUp {
             }
         }
     }
+}
+
+/// Batches, and which of their events are to be sent.
+type Parts = Vec<(Arc<Encoded>, Vec<u32>)>;
+
+/// The frames of those events that are still wanted, and how many they are.
+fn copy_kept(parts: &Parts, kept: &Interests, shape: Shape) -> (Bytes, usize) {
+    let mut frames = Vec::new();
+    let mut events = 0;
+    for (batch, wanted) in parts {
+        let kept = kept.of(batch, wanted);
+        events += kept.len();
+        if !kept.is_empty() {
+            batch.copy(shape, kept.into_iter(), &mut frames);
+        }
+    }
+    (frames.into(), events)
 }

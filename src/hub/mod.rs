@@ -1,6 +1,7 @@
 //! Channel → subscribers. Every batch is encoded once; each connection is given all it receives of it in one write.
 //! Connections are spread over shards, each one task that owns its share, so that nothing here waits for a lock.
 
+mod access;
 mod catch_up;
 mod history;
 mod index;
@@ -12,15 +13,19 @@ mod slots;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::auth::{Identity, Permit};
 use crate::broadcaster::{Broadcaster, Item};
 use crate::event::{Channel, ChannelPattern};
-use crate::protocol::{CloseCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral};
+use crate::protocol::{
+    CloseCode, DisconnectCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral,
+};
 use crate::stats::Counters;
 
 use catch_up::Join;
@@ -57,6 +62,12 @@ pub struct HubOptions {
     /// Most events that a client is sent when it comes back. One that has missed more is told to refetch. None: all that
     /// retention keeps.
     pub replay_events_max: Option<u64>,
+    /// Most messages of a connection within a minute, pings included. None: as many as it likes.
+    pub messages_per_minute_max: Option<u32>,
+    /// How often a WebSocket is pinged. One that says nothing for two intervals is taken for dead. None: never.
+    pub ping_interval: Option<Duration>,
+    /// How long a client may take to say who it is, where that is asked.
+    pub hello_timeout: Duration,
 }
 
 impl Default for HubOptions {
@@ -72,6 +83,11 @@ impl Default for HubOptions {
             // A minute of a thousand events a second of half a kilobyte.
             recent_bytes_max: 32 * 1024 * 1024,
             replay_events_max: None,
+            // A page that names its channels in one message sends a handful.
+            messages_per_minute_max: Some(100),
+            // Proxies cut what is silent for a minute.
+            ping_interval: Some(Duration::from_secs(30)),
+            hello_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -89,6 +105,16 @@ pub trait Connection: Send + Sync + 'static {
 
     /// Waits until so many bytes more may wait, or nothing does. False when the connection is closing.
     fn room(&self, bytes: usize) -> BoxFuture<'_, bool>;
+
+    /// Whether the client was heard, or took what waited for it, since this was asked last.
+    fn take_heard(&self) -> bool {
+        true
+    }
+
+    /// Whether something waits for the client.
+    fn has_waiting(&self) -> bool {
+        false
+    }
 
     /// Ends the connection with a close handshake, after what was written before. When the queue is the reason, it is
     /// dropped.
@@ -150,6 +176,8 @@ struct Inner {
     next_id: AtomicU64,
     options: HubOptions,
     sources: Sources,
+    /// Whether the end has begun.
+    draining: watch::Sender<bool>,
     encoder: JoinHandle<()>,
 }
 
@@ -159,6 +187,16 @@ pub(crate) enum Request {
         connection: u64,
         outlet: Arc<dyn Connection>,
         shape: Shape,
+        /// None: it has yet to say who it is.
+        identity: Option<Arc<Identity>>,
+    },
+    /// The client has said who it is, the first time or with a fresh token.
+    Identify {
+        connection: u64,
+        identity: Arc<Identity>,
+        id: Option<RequestId>,
+        /// Whether that was all it said, and is answered.
+        is_answered: bool,
     },
     Welcome {
         connection: u64,
@@ -169,6 +207,7 @@ pub(crate) enum Request {
         id: Option<RequestId>,
         channels: Vec<ChannelPattern>,
         since: Since,
+        permits: Vec<Permit>,
     },
     Unsubscribe {
         connection: u64,
@@ -187,8 +226,61 @@ pub(crate) enum Request {
         connection: u64,
     },
     Join(Box<Join>),
-    /// Tell everybody to come back elsewhere or later, and close.
-    Drain,
+    /// Tell everybody to come back elsewhere or later, and close their connections one after the other.
+    Drain {
+        grace: Duration,
+        ending: Ending,
+    },
+    /// Close the connections of some.
+    Disconnect {
+        is_meant: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+        ending: Ending,
+    },
+}
+
+/// Why the server ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The server stops, or is restarted.
+    Shutdown,
+    /// What clients may see has changed.
+    GrantsChanged,
+    /// An operator said so.
+    Disconnected,
+    /// The token has expired.
+    TokenExpired,
+    /// The token was revoked.
+    TokenRevoked,
+}
+
+impl Ending {
+    fn code(self) -> DisconnectCode {
+        match self {
+            Self::Shutdown => DisconnectCode::ServerShutdown,
+            Self::GrantsChanged => DisconnectCode::GrantsChanged,
+            Self::Disconnected => DisconnectCode::Disconnected,
+            Self::TokenExpired => DisconnectCode::TokenExpired,
+            Self::TokenRevoked => DisconnectCode::TokenRevoked,
+        }
+    }
+
+    fn close(self) -> (CloseCode, &'static str) {
+        match self {
+            Self::Shutdown => (CloseCode::ServiceRestart, "the server is shutting down"),
+            Self::GrantsChanged => (CloseCode::ServiceRestart, "what you may see has changed"),
+            Self::Disconnected => (
+                CloseCode::ServiceRestart,
+                "an operator ended the connection",
+            ),
+            Self::TokenExpired => (CloseCode::Unauthorized, "the token has expired"),
+            Self::TokenRevoked => (CloseCode::Unauthorized, "the token has been revoked"),
+        }
+    }
+
+    /// Whether the client may come back as it is.
+    fn reconnect(self) -> bool {
+        self.close().0 == CloseCode::ServiceRestart
+    }
 }
 
 /// What a shard is given to distribute.
@@ -243,7 +335,11 @@ impl Hub {
                 }
             }
             // The broadcaster has ended. A client that stayed would wait for ever.
-            drain(&own_shards).await;
+            ask_all(&own_shards, || Request::Drain {
+                grace: Duration::ZERO,
+                ending: Ending::Shutdown,
+            })
+            .await;
         });
         Self {
             inner: Arc::new(Inner {
@@ -251,6 +347,7 @@ impl Hub {
                 next_id: AtomicU64::new(0),
                 options,
                 sources,
+                draining: watch::Sender::new(false),
                 encoder,
             }),
         }
@@ -277,7 +374,12 @@ impl Hub {
     }
 
     /// Takes a connection in. It receives nothing before it subscribes.
-    pub(crate) async fn open(&self, outlet: Arc<dyn Connection>, shape: Shape) -> Seat {
+    pub(crate) async fn open(
+        &self,
+        outlet: Arc<dyn Connection>,
+        shape: Shape,
+        identity: Option<Arc<Identity>>,
+    ) -> Seat {
         let connection = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let shard = self.inner.shards[connection as usize % self.inner.shards.len()].clone();
         let seat = Seat {
@@ -290,20 +392,51 @@ impl Hub {
             connection,
             outlet,
             shape,
+            identity,
         })
         .await;
         seat
     }
 
-    /// Tells every client to come back, each at a time of its own, and closes its connection.
-    pub(crate) async fn drain(&self) {
-        drain(&self.inner.shards).await;
+    /// Tells every client to come back, each at a time of its own, and closes their connections one after the other
+    /// within this time. Those that are opened meanwhile are closed at once.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        self.inner.draining.send_replace(true);
+        let ending = Ending::Shutdown;
+        ask_all(&self.inner.shards, || Request::Drain { grace, ending }).await;
+    }
+
+    /// The same for those that are connected now, as what they may see has changed.
+    pub(crate) async fn renew(&self, grace: Duration) {
+        let ending = Ending::GrantsChanged;
+        ask_all(&self.inner.shards, || Request::Drain { grace, ending }).await;
+    }
+
+    /// Ends the connections of all who are meant.
+    pub(crate) async fn disconnect(
+        &self,
+        ending: Ending,
+        is_meant: impl Fn(&Identity) -> bool + Send + Sync + 'static,
+    ) {
+        let is_meant: Arc<dyn Fn(&Identity) -> bool + Send + Sync> = Arc::new(is_meant);
+        ask_all(&self.inner.shards, || Request::Disconnect {
+            is_meant: Arc::clone(&is_meant),
+            ending,
+        })
+        .await;
+    }
+
+    /// Ends when the server is about to.
+    pub(crate) async fn drained(&self) {
+        let mut draining = self.inner.draining.subscribe();
+        // It fails when the hub is gone.
+        let _ = draining.wait_for(|draining| *draining).await;
     }
 }
 
-async fn drain(shards: &[mpsc::Sender<Request>]) {
+async fn ask_all(shards: &[mpsc::Sender<Request>], request: impl Fn() -> Request) {
     for shard in shards {
-        let _ = shard.send(Request::Drain).await;
+        let _ = shard.send(request()).await;
     }
 }
 

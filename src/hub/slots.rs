@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Connection;
+use super::access::Access;
 use super::catch_up::Wishes;
 use super::history::BatchNumber;
 use super::index::{SlotId, Subscriptions, SubscriptionsOf};
@@ -29,12 +30,23 @@ pub(super) struct Slot {
     pub shape: Shape,
     /// The first batch that it receives from its shard; what came before, it has.
     pub from: BatchNumber,
+    /// What it may receive.
+    pub access: Access,
+    /// When it is pinged next, and what has become of it.
+    pub pulse: Pulse,
     /// While it is behind, its task and not its shard gives it events.
     pub catching_up: Option<Arc<Wishes>>,
 }
 
 impl Slots {
-    pub fn open(&mut self, connection: u64, outlet: Arc<dyn Connection>, shape: Shape) -> SlotId {
+    pub fn open(
+        &mut self,
+        connection: u64,
+        outlet: Arc<dyn Connection>,
+        shape: Shape,
+        access: Access,
+        pulse: Pulse,
+    ) -> SlotId {
         let slot = Some(Slot {
             connection,
             outlet,
@@ -42,6 +54,8 @@ impl Slots {
             planned: Planned::default(),
             shape,
             from: BatchNumber::MIN,
+            access,
+            pulse,
             catching_up: None,
         });
         let id = if let Some(id) = self.free.pop() {
@@ -84,9 +98,33 @@ impl Slots {
             .expect("members are removed with their slot")
     }
 
+    /// One more than the highest number of a slot.
+    pub fn end(&self) -> SlotId {
+        self.all.len() as SlotId
+    }
+
     pub fn ids(&self) -> Vec<SlotId> {
         self.by_connection.values().copied().collect()
     }
+}
+
+/// What a shard knows of a connection's life. Times are in ticks of the shard.
+#[derive(Default)]
+pub(super) struct Pulse {
+    /// When it is pinged next.
+    pub next_ping: u32,
+    /// Until when it is given time, as something has waited for it: its answers come behind what it has yet to read.
+    pub patient_until: u32,
+    /// Until when it has to say who it is, if it has not.
+    pub hello_until: u32,
+    /// Pings since it was heard last.
+    pub unanswered: u8,
+    /// It has said hello: it knows frames that older clients do not expect.
+    pub has_greeted: bool,
+    /// It was told that its token expires.
+    pub is_warned: bool,
+    /// It was told to go.
+    pub is_leaving: bool,
 }
 
 impl Slot {

@@ -23,17 +23,38 @@ pub(crate) struct ClientFrame {
 #[derive(Debug, PartialEq)]
 pub(crate) enum ClientRequest {
     Hello {
-        channels: Vec<ChannelPattern>,
-        since: Since,
+        token: Option<Secret>,
+        /// None where it has no channels.
+        subscribe: Option<Subscribe>,
     },
-    Subscribe {
-        channels: Vec<ChannelPattern>,
-        since: Since,
-    },
+    Subscribe(Subscribe),
     Unsubscribe {
         channels: Vec<ChannelPattern>,
     },
+    /// A fresh token.
+    Auth {
+        token: Secret,
+    },
     Ping,
+}
+
+/// What a client wants to receive from now on, or from a position on.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Subscribe {
+    pub channels: Vec<ChannelPattern>,
+    pub since: Since,
+    /// Tokens that permit a channel each.
+    pub tokens: Vec<Secret>,
+}
+
+/// A text that is shown to nobody.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// From where a subscription is to start.
@@ -64,6 +85,9 @@ pub(crate) struct Refusal {
     pub code: ErrorCode,
     pub message: String,
 }
+
+/// What clients may say.
+const TYPES: &str = "hello, subscribe, unsubscribe, auth and ping";
 
 impl ClientFrame {
     pub fn parse(text: &str) -> Result<Self, Refusal> {
@@ -100,32 +124,20 @@ impl ClientFrame {
         };
         let fields = Fields(&fields);
         let request = match fields.text("type") {
-            Ok(Some("hello")) => fields.channels(false).and_then(|channels| {
-                Ok(ClientRequest::Hello {
-                    channels,
-                    since: fields.since()?,
-                })
-            }),
-            Ok(Some("subscribe")) => fields.channels(true).and_then(|channels| {
-                Ok(ClientRequest::Subscribe {
-                    channels,
-                    since: fields.since()?,
-                })
-            }),
+            Ok(Some("hello")) => fields.hello(),
+            Ok(Some("subscribe")) => fields.subscribe(true).map(ClientRequest::Subscribe),
             Ok(Some("unsubscribe")) => fields
                 .channels(true)
                 .map(|channels| ClientRequest::Unsubscribe { channels }),
+            Ok(Some("auth")) => fields.auth(),
             Ok(Some("ping")) => Ok(ClientRequest::Ping),
             Ok(Some(other)) => Err((
                 ErrorCode::InvalidMessage,
-                format!(
-                    "unknown type {}; there are hello, subscribe, unsubscribe and ping",
-                    excerpt(other)
-                ),
+                format!("unknown type {}; there are {TYPES}", excerpt(other)),
             )),
             Ok(None) => Err((
                 ErrorCode::InvalidMessage,
-                "\"type\" is missing; there are hello, subscribe, unsubscribe and ping".into(),
+                format!("\"type\" is missing; there are {TYPES}"),
             )),
             Err(error) => Err(error),
         };
@@ -150,6 +162,64 @@ impl<'a> Fields<'a> {
                 format!("{name:?} is a text, and this is {}", name_of(other)),
             )),
         }
+    }
+
+    fn hello(&self) -> Result<ClientRequest, FieldError> {
+        let subscribe = self.subscribe(false)?;
+        Ok(ClientRequest::Hello {
+            token: self.secret("token")?,
+            subscribe: Some(subscribe).filter(|subscribe| !subscribe.channels.is_empty()),
+        })
+    }
+
+    fn auth(&self) -> Result<ClientRequest, FieldError> {
+        match self.secret("token")? {
+            Some(token) => Ok(ClientRequest::Auth { token }),
+            None => Err((
+                ErrorCode::InvalidMessage,
+                "\"token\" is missing; send the fresh token".into(),
+            )),
+        }
+    }
+
+    fn subscribe(&self, required: bool) -> Result<Subscribe, FieldError> {
+        Ok(Subscribe {
+            channels: self.channels(required)?,
+            since: self.since()?,
+            tokens: self.tokens()?,
+        })
+    }
+
+    fn secret(&self, name: &str) -> Result<Option<Secret>, FieldError> {
+        Ok(self.text(name)?.map(|text| Secret(text.to_owned())))
+    }
+
+    fn tokens(&self) -> Result<Vec<Secret>, FieldError> {
+        let list = match self.0.get("tokens") {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(other) => {
+                return Err((
+                    ErrorCode::InvalidMessage,
+                    format!(
+                        "\"tokens\" is a list of texts, and this is {}",
+                        name_of(other)
+                    ),
+                ));
+            }
+        };
+        list.iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(Secret(text.clone())),
+                other => Err((
+                    ErrorCode::InvalidMessage,
+                    format!(
+                        "\"tokens\" is a list of texts, and one of it is {}",
+                        name_of(other)
+                    ),
+                )),
+            })
+            .collect()
     }
 
     fn channels(&self, required: bool) -> Result<Vec<ChannelPattern>, FieldError> {
@@ -249,10 +319,11 @@ mod tests {
             frame,
             ClientFrame {
                 id: None,
-                request: ClientRequest::Subscribe {
+                request: ClientRequest::Subscribe(Subscribe {
                     channels,
-                    since: Since::Now
-                }
+                    since: Since::Now,
+                    tokens: vec![],
+                })
             }
         );
         let frame =
@@ -268,8 +339,8 @@ mod tests {
         assert_eq!(
             hello.request,
             ClientRequest::Hello {
-                channels: vec![],
-                since: Since::Now
+                token: None,
+                subscribe: None,
             }
         );
     }
@@ -287,6 +358,12 @@ mod tests {
             (r#"{"type":"subscribe","channels":"tasks"}"#, "a text"),
             (r#"{"type":"subscribe","channels":["tasks",7]}"#, "a number"),
             (r#"{"type":"ping","id":{}}"#, "an object"),
+            (r#"{"type":"auth"}"#, "\"token\" is missing"),
+            (r#"{"type":"hello","token":7}"#, "a number"),
+            (
+                r#"{"type":"subscribe","channels":["a"],"tokens":"x"}"#,
+                "a text",
+            ),
         ] {
             let (code, message) = refusal(text);
             assert_eq!(code, ErrorCode::InvalidMessage, "{text}");
@@ -300,6 +377,13 @@ mod tests {
         );
         let (code, _) = refusal(r#"{"type":"subscribe","channels":["tasks"],"since":"yesterday"}"#);
         assert_eq!(code, ErrorCode::CursorInvalid);
+    }
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let text = r#"{"type":"hello","token":"very.secret.indeed"}"#;
+        let frame = ClientFrame::parse(text).expect("valid");
+        assert!(!format!("{frame:?}").contains("secret"));
     }
 
     #[test]

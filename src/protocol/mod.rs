@@ -9,9 +9,9 @@ mod server;
 mod shape;
 
 pub(crate) use batch::{Encoded, EncodedEvent, encode_batch, ephemeral};
-pub(crate) use client::{ClientFrame, ClientRequest, RequestId, Since};
+pub(crate) use client::{ClientFrame, ClientRequest, RequestId, Secret, Since, Subscribe};
 pub use close::CloseCode;
-pub(crate) use server::{DisconnectCode, ErrorCode, Limits, ResetReason, ServerFrame};
+pub(crate) use server::{DisconnectCode, ErrorCode, Limits, Rejected, ResetReason, ServerFrame};
 pub use shape::Shape;
 
 /// Version of the wire. Additions do not change it.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{PROTOCOL_VERSION, RequestId, Shape};
+use super::{RequestId, Shape};
 
 /// One frame of the server, events apart.
 #[derive(Debug, Serialize)]
@@ -19,14 +19,40 @@ pub(crate) enum ServerFrame<'a> {
         protocol: u32,
         connection_id: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<&'a str>,
         limits: Limits,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ping_interval_ms: Option<u64>,
         server: &'static str,
+    },
+    AuthOk {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a RequestId>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<String>,
+    },
+    AuthExpiring {
+        in_ms: u64,
+    },
+    Heartbeat {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<&'a str>,
     },
     Subscribed {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a RequestId>,
         channels: &'a [&'a str],
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        rejected: &'a [Rejected<'a>],
+        /// What of wide patterns is received, where that is not all.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        granted: &'a [&'a str],
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<&'a str>,
         recovered: bool,
@@ -35,6 +61,11 @@ pub(crate) enum ServerFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<&'a RequestId>,
         channels: &'a [&'a str],
+        /// Why, where the client did not ask for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<ErrorCode>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message: Option<&'a str>,
     },
     CaughtUp {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,11 +89,14 @@ pub(crate) enum ServerFrame<'a> {
         message: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         limit: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
     },
     Disconnect {
         code: DisconnectCode,
         reconnect: bool,
-        retry_after_ms: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<&'a str>,
     },
@@ -74,6 +108,16 @@ pub(crate) enum ServerFrame<'a> {
 pub(crate) struct Limits {
     pub channels: usize,
     pub message_bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_per_minute: Option<u32>,
+}
+
+/// A channel that the client may not subscribe to.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rejected<'a> {
+    pub channel: &'a str,
+    pub code: ErrorCode,
+    pub message: &'a str,
 }
 
 /// Why a request was refused.
@@ -84,6 +128,14 @@ pub(crate) enum ErrorCode {
     InvalidChannel,
     ChannelLimit,
     CursorInvalid,
+    /// The token permits it no more, or never did.
+    Forbidden,
+    RateLimitExceeded,
+    /// The permission for one channel has come to its end.
+    TokenExpired,
+    Unauthorized,
+    /// The token could not be checked.
+    Unavailable,
 }
 
 /// Why a client has to refetch its state.
@@ -102,30 +154,25 @@ pub(crate) enum ResetReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum DisconnectCode {
+    /// The server stops, or is restarted.
     ServerShutdown,
+    /// What its clients may see has changed: they come back, and it is looked at anew.
+    GrantsChanged,
+    /// An operator ended the connection.
+    Disconnected,
+    /// The token has expired, and no fresh one came.
+    TokenExpired,
+    /// The token, or all tokens of the user, were revoked.
+    TokenRevoked,
 }
 
-impl<'a> ServerFrame<'a> {
-    pub fn welcome(
-        id: Option<&'a RequestId>,
-        connection_id: &'a str,
-        cursor: Option<&'a str>,
-        limits: Limits,
-    ) -> Self {
-        let server = concat!("rowcast/", env!("CARGO_PKG_VERSION"));
-        Self::Welcome {
-            id,
-            protocol: PROTOCOL_VERSION,
-            connection_id,
-            cursor,
-            limits,
-            server,
-        }
-    }
-
+impl ServerFrame<'_> {
     pub fn encode(&self, shape: Shape) -> Bytes {
         let name = match self {
             Self::Welcome { .. } => "welcome",
+            Self::AuthOk { .. } => "auth_ok",
+            Self::AuthExpiring { .. } => "auth_expiring",
+            Self::Heartbeat { .. } => "heartbeat",
             Self::Subscribed { .. } => "subscribed",
             Self::Unsubscribed { .. } => "unsubscribed",
             Self::CaughtUp { .. } => "caught_up",
@@ -142,9 +189,13 @@ impl<'a> ServerFrame<'a> {
             Self::Welcome { cursor, .. }
             | Self::Subscribed { cursor, .. }
             | Self::Pong { cursor, .. }
+            | Self::Heartbeat { cursor }
             | Self::Disconnect { cursor, .. } => cursor,
             Self::CaughtUp { cursor, .. } | Self::Reset { cursor, .. } => Some(cursor),
-            Self::Unsubscribed { .. } | Self::Error { .. } => None,
+            Self::Unsubscribed { .. }
+            | Self::Error { .. }
+            | Self::AuthOk { .. }
+            | Self::AuthExpiring { .. } => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::SETTLE;
+use crate::auth::{Authenticator, Grants, Identity};
 use crate::event::{ChannelPattern, Channels};
 use crate::hub::{Connection, Frames, Hub, Written};
 use crate::protocol::CloseCode;
@@ -25,6 +26,18 @@ const PATTERNS: [&str; 8] = [
     "messages:1",
     "project:7",
     "project:*",
+];
+
+/// What tokens grant.
+const GRANTS: [&str; 8] = [
+    "tasks",
+    "plans",
+    "messages:*",
+    "messages:1",
+    "project",
+    "project:7:*",
+    "messages",
+    "project:7",
 ];
 
 /// A client that subscribes, is cut off now and then and comes back with its cursor, and leaves.
@@ -43,6 +56,10 @@ pub(super) struct Client {
     pub(super) is_live: bool,
     /// Times it was told to refetch.
     pub(super) resets: usize,
+    /// What its tokens granted, one after the other.
+    tokens: Vec<Grants>,
+    /// Events that came although its token did not grant them.
+    pub(super) not_granted: Vec<i64>,
 }
 
 impl Client {
@@ -64,6 +81,8 @@ impl Client {
             in_order: true,
             is_live: true,
             resets: 0,
+            tokens: vec![random_grants(&mut random)],
+            not_granted: Vec::new(),
         };
         // Nine in ten take what they are given; the others read so slowly that they fall behind.
         let bytes_per_ms = if random.u8(..4) == 0 {
@@ -104,7 +123,11 @@ impl Client {
         random: &mut Rng,
     ) {
         let socket = Arc::new(Socket::new(bytes_per_ms));
-        let session = Session::open(hub, Arc::clone(&socket) as Arc<dyn Connection>).await;
+        let nobody_is_asked = Authenticator::open();
+        let identity = Some(self.identity());
+        let first = self.tokens.len() - 1;
+        let outlet = Arc::clone(&socket) as Arc<dyn Connection>;
+        let mut session = Session::open(hub, outlet, nobody_is_asked, identity).await;
         let since = cursor.as_deref().unwrap_or("now").to_owned();
         // In one request, or in several: an order that clients made of parts have.
         let at_once = random.bool() || cursor.is_none();
@@ -150,6 +173,10 @@ impl Client {
                     let text = r#"{"type":"unsubscribe","channels":["nothing:here"]}"#;
                     session.text(text).await;
                 }
+                3..6 => {
+                    self.tokens.push(random_grants(random));
+                    session.refresh(self.identity()).await;
+                }
                 _ => {}
             }
         }
@@ -161,9 +188,25 @@ impl Client {
         drop(session);
         // A client that is behind is told no position.
         let pong = frames.iter().rfind(|frame| frame["type"] == "pong");
-        self.is_live = stays < SETTLE * 3 || pong.is_some_and(|pong| pong["cursor"].is_string());
+        self.is_live = stays < SETTLE * 3
+            || pong.is_some_and(|pong| pong["cursor"].is_string())
+            || !self.subscribes_to_something_since(first);
         let mut here = BTreeSet::new();
+        let mut token = first;
         for frame in frames {
+            token += usize::from(frame["type"] == "auth_ok");
+            if let Some(channels) = frame["channels"]
+                .as_array()
+                .filter(|_| frame["type"] == "event")
+            {
+                // The answer to a fresh token may be under way.
+                let known = &self.tokens[token..self.tokens.len().min(token + 2)];
+                let mut channels = channels.iter().filter_map(Value::as_str);
+                if !channels.any(|channel| known.iter().any(|grants| grants.cover(channel))) {
+                    self.not_granted
+                        .push(frame["event"]["id"].as_i64().expect("a number"));
+                }
+            }
             if let Some(seen) = frame["cursor"].as_str() {
                 *cursor = Some(seen.to_owned());
             }
@@ -178,11 +221,47 @@ impl Client {
         }
     }
 
+    fn identity(&self) -> Arc<Identity> {
+        Arc::new(Identity {
+            grants: self.tokens.last().expect("it has one").clone(),
+            ..Identity::anybody()
+        })
+    }
+
+    /// Whether something of what it wants was granted by all tokens since that one.
+    fn subscribes_to_something_since(&self, first: usize) -> bool {
+        let granted = |pattern: &ChannelPattern| {
+            let mut tokens = self.tokens[first..].iter();
+            tokens.all(|grants| !grants.narrow(pattern).is_empty())
+        };
+        self.patterns.iter().any(granted)
+    }
+
+    /// Whether it has to receive what addresses these channels: it wants them, and all its tokens granted that.
+    pub(super) fn may_expect(&self, channels: &Channels) -> bool {
+        channels.iter().any(|channel| {
+            self.patterns.iter().any(|pattern| pattern.matches(channel))
+                && self.tokens.iter().all(|grants| grants.cover(channel))
+        })
+    }
+
     pub(super) fn wants(&self, channels: &Channels) -> bool {
         channels
             .iter()
             .any(|channel| self.patterns.iter().any(|pattern| pattern.matches(channel)))
     }
+}
+
+fn random_grants(random: &mut Rng) -> Grants {
+    if random.u8(..3) == 0 {
+        return Grants::everything();
+    }
+    let count = random.usize(..4);
+    let some = random.choose_multiple(GRANTS, count);
+    Grants::new(
+        some.iter()
+            .map(|text| ChannelPattern::parse(text).expect("valid")),
+    )
 }
 
 /// The far end of a socket.
@@ -232,7 +311,11 @@ impl Socket {
         let state = self.lock();
         let mut rest = &state.written[..state.read as usize];
         let mut frames = Vec::new();
-        while let [0x81, length, tail @ ..] = rest {
+        while let [0x81 | 0x89, length, tail @ ..] = rest {
+            if rest[0] == 0x89 {
+                rest = tail;
+                continue;
+            }
             let (length, tail) = match length {
                 126 if tail.len() < 2 => break,
                 127 if tail.len() < 8 => break,

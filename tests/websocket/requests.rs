@@ -87,7 +87,7 @@ async fn hello_is_welcomed_with_what_a_client_needs_to_know() {
     assert_eq!(welcome["protocol"], 1);
     assert_eq!(
         welcome["limits"],
-        json!({"channels": 7, "messageBytes": 4321})
+        json!({"channels": 7, "messageBytes": 4321, "messagesPerMinute": 100})
     );
     let server = welcome["server"].as_str().expect("a name");
     assert!(server.starts_with("rowcast/"), "{server}");

@@ -1,32 +1,33 @@
 //! One share of the connections, and the task that owns them: it answers their requests between two batches, so that
 //! every answer names a position that is true for what the connection has been sent.
 
-use std::collections::BTreeSet;
+mod lifetime;
+mod subscriptions;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
-use super::catch_up::{CatchUp, Change, Join, Joined, Wishes};
+use super::access::Access;
+use super::catch_up::{CatchUp, Join, Joined, Wishes};
 use super::history::BatchNumber;
 use super::index::{Index, SlotId, SubscriptionsOf as _};
 use super::plan::Plan;
 use super::reader::{Reader, Sources};
 use super::slots::{Slot, Slots};
 use super::{Connection, Delivery, FLOODING, HubOptions, Request, Written};
+use crate::auth::Identity;
 use crate::cursor::Cursor;
 use crate::event::ChannelPattern;
 use crate::protocol::{
-    CloseCode, DisconnectCode, Encoded, ErrorCode, Limits, RequestId, ResetReason, ServerFrame,
-    Shape, Since,
+    CloseCode, Encoded, Limits, PROTOCOL_VERSION, RequestId, ResetReason, ServerFrame, Shape,
 };
+use lifetime::{Clock, Leaving};
 
 /// Writes between two chances for other tasks: 128 of them take about a millisecond.
 const WRITES_PER_TURN: usize = 128;
-
-/// Clients told to reconnect do so within this time, each at a moment of its own.
-const RECONNECT_SPREAD_MS: u64 = 2000;
 
 pub(super) struct Shard {
     /// The position of everything sent so far, as a text too.
@@ -41,8 +42,8 @@ pub(super) struct Shard {
     slots: Slots,
     index: Index,
     plan: Plan,
-    /// Everybody is told to come back elsewhere or later.
-    draining: bool,
+    clock: Clock,
+    leaving: Leaving,
 }
 
 impl Shard {
@@ -58,7 +59,8 @@ impl Shard {
             slots: Slots::default(),
             index: Index::default(),
             plan: Plan::default(),
-            draining: false,
+            clock: Clock::new(options.ping_interval),
+            leaving: Leaving::default(),
         }
     }
 
@@ -68,12 +70,15 @@ impl Shard {
         mut requests: mpsc::Receiver<Request>,
         mut deliveries: mpsc::Receiver<Delivery>,
     ) {
+        let mut ticks = self.clock.ticks();
         loop {
             tokio::select! {
                 Some(delivery) = deliveries.recv() => match delivery {
                     Delivery::Batch(number, batch) => self.deliver(number, &batch).await,
                     Delivery::ToAll(json) => {
-                        let all = self.slots.ids();
+                        let mut all = self.slots.ids();
+                        // Who has yet to say who it is receives nothing.
+                        all.retain(|&id| self.slots.get_mut(id).access.identity().is_some());
                         self.send_to(&all, |shape| shape.event(&json)).await;
                     }
                     Delivery::ToChannel(channel, json) => {
@@ -82,6 +87,8 @@ impl Shard {
                     }
                 },
                 Some(request) = requests.recv() => self.answer(request).await,
+                _ = ticks.tick() => self.tick().await,
+                () = self.leaving.next_is_due() => self.send_away_due().await,
                 else => break,
             }
         }
@@ -93,31 +100,35 @@ impl Shard {
                 connection,
                 outlet,
                 shape,
-            } => self.open(connection, outlet, shape),
-            Request::Remove { connection } => self.remove(connection),
-            Request::Welcome { connection, id } => {
-                let limits = Limits {
-                    channels: self.options.subscriptions_max,
-                    message_bytes: self.options.message_bytes_max,
-                };
-                let name = format!("c{connection}");
-                self.reply(connection, |cursor| {
-                    ServerFrame::welcome(id.as_ref(), &name, cursor, limits)
-                });
+                identity,
+            } => self.open(connection, outlet, shape, identity),
+            Request::Identify {
+                connection,
+                identity,
+                id,
+                is_answered,
+            } => {
+                self.identify(connection, &identity);
+                if is_answered {
+                    self.answer_auth(connection, id.as_ref(), &identity);
+                }
             }
+            Request::Remove { connection } => self.remove(connection),
+            Request::Welcome { connection, id } => self.welcome(connection, id.as_ref()),
             Request::Subscribe {
                 connection,
                 id,
                 channels,
                 since,
+                permits,
             } => {
-                self.subscribe(connection, id, channels, since);
+                self.subscribe(connection, id, &channels, since, permits);
             }
             Request::Unsubscribe {
                 connection,
                 id,
                 channels,
-            } => self.unsubscribe(connection, id.as_ref(), channels),
+            } => self.unsubscribe(connection, id.as_ref(), &channels),
             Request::Pong { connection, id } => {
                 self.reply(connection, |cursor| ServerFrame::Pong {
                     id: id.as_ref(),
@@ -126,16 +137,53 @@ impl Shard {
             }
             Request::KeepAlive { connection } => self.keep_alive(connection),
             Request::Join(join) => self.join(*join),
-            Request::Drain => self.drain().await,
+            Request::Drain { grace, ending } => self.drain(grace, ending).await,
+            Request::Disconnect { is_meant, ending } => self.disconnect(&*is_meant, ending).await,
         }
     }
 
-    fn open(&mut self, connection: u64, outlet: Arc<dyn Connection>, shape: Shape) {
-        let slot = self.slots.open(connection, outlet, shape);
+    fn open(
+        &mut self,
+        connection: u64,
+        outlet: Arc<dyn Connection>,
+        shape: Shape,
+        identity: Option<Arc<Identity>>,
+    ) {
+        let pulse = self.clock.first_pulse(self.options.hello_timeout);
+        let access = Access::new(identity);
+        let slot = self.slots.open(connection, outlet, shape, access, pulse);
         // Its request was under way when the shutdown began.
-        if self.draining {
-            self.send_away(slot);
+        if let Some(ending) = self.leaving.everybody() {
+            self.send_away(slot, ending);
         }
+    }
+
+    fn welcome(&mut self, connection: u64, id: Option<&RequestId>) {
+        let Some(slot) = self.slots.find(connection) else {
+            return;
+        };
+        let slot = self.slots.get_mut(slot);
+        slot.pulse.has_greeted = true;
+        let identity = slot.access.identity().cloned();
+        let identity = identity.as_deref();
+        let limits = Limits {
+            channels: self.options.subscriptions_max,
+            message_bytes: self.options.message_bytes_max,
+            messages_per_minute: self.options.messages_per_minute_max,
+        };
+        let ping_interval = self.options.ping_interval;
+        let name = format!("c{connection}");
+        self.reply(connection, |cursor| ServerFrame::Welcome {
+            id,
+            protocol: PROTOCOL_VERSION,
+            connection_id: &name,
+            user_id: identity.and_then(|identity| identity.user.as_deref()),
+            expires_at: identity.and_then(lifetime::expires_at),
+            cursor,
+            limits,
+            ping_interval_ms: ping_interval.map(|interval| interval.as_millis() as u64),
+            server: concat!("rowcast/", env!("CARGO_PKG_VERSION")),
+        });
     }
 
     fn remove(&mut self, connection: u64) {
@@ -148,117 +196,6 @@ impl Shard {
             .subtract(self.slots.of(slot).len() as u64);
         self.index.leave_all(slot, &mut self.slots);
         self.slots.remove(connection);
-    }
-
-    fn subscribe(
-        &mut self,
-        connection: u64,
-        id: Option<RequestId>,
-        channels: Vec<ChannelPattern>,
-        since: Since,
-    ) {
-        let Some(slot_id) = self.slots.find(connection) else {
-            return;
-        };
-        let own = self.slots.of(slot_id);
-        // The same name may stand in one request twice.
-        let new: BTreeSet<_> = channels
-            .iter()
-            .map(ChannelPattern::as_str)
-            .filter(|channel| !self.index.contains(own, channel))
-            .collect();
-        let limit = self.options.subscriptions_max;
-        if own.len() + new.len() > limit {
-            self.sources.counters.client_errors.add(1);
-            let message = format!(
-                "a connection has at most {limit} subscriptions; this one has {} and asks for {} more. A pattern such as \
-                 \"messages:*\" counts as one",
-                own.len(),
-                new.len()
-            );
-            self.reply(connection, |_| ServerFrame::Error {
-                id: id.as_ref(),
-                code: ErrorCode::ChannelLimit,
-                message: &message,
-                limit: Some(limit),
-            });
-            return;
-        }
-        // A client is taken to have what it has from before this.
-        let before = (!matches!(since, Since::Now)).then(|| self.patterns_of(slot_id));
-        let own = self.slots.of(slot_id);
-        self.sources.counters.subscriptions.add(new.len() as u64);
-        for channel in new {
-            self.index.join(channel, slot_id, own);
-        }
-        let names: Vec<_> = channels.iter().map(ChannelPattern::as_str).collect();
-        let text = match &since {
-            Since::Cursor(cursor) => Some(cursor.to_string()),
-            Since::Now | Since::Earliest => None,
-        };
-        let is_present = text.as_deref() == Some(&*self.edge);
-        self.reply(connection, |cursor| ServerFrame::Subscribed {
-            id: id.as_ref(),
-            channels: &names,
-            // Whoever is cut off before it has caught up asks again from there.
-            cursor: match since {
-                Since::Now => cursor,
-                Since::Earliest => None,
-                Since::Cursor(_) => text.as_deref(),
-            },
-            recovered: since != Since::Now,
-        });
-        let slot = self.slots.get_mut(slot_id);
-        if let Some(wishes) = &slot.catching_up {
-            let change = Change::Subscribe {
-                id,
-                channels,
-                since,
-            };
-            if !wishes.add(change) {
-                self.flooded(slot_id);
-            }
-        } else if is_present {
-            let edge = Arc::clone(&self.edge);
-            self.reply(connection, |_| ServerFrame::CaughtUp {
-                id: id.as_ref(),
-                cursor: &edge,
-            });
-        } else if let Some(before) = before {
-            let next = self.next.max(slot.from);
-            let wishes = self.fall_behind(slot_id, &before, self.position.clone(), next);
-            wishes.add(Change::Subscribe {
-                id,
-                channels,
-                since,
-            });
-        }
-    }
-
-    fn unsubscribe(
-        &mut self,
-        connection: u64,
-        id: Option<&RequestId>,
-        channels: Vec<ChannelPattern>,
-    ) {
-        let Some(slot_id) = self.slots.find(connection) else {
-            return;
-        };
-        for channel in &channels {
-            if self.index.leave(channel.as_str(), slot_id, &mut self.slots) {
-                self.sources.counters.subscriptions.subtract(1);
-            }
-        }
-        let names: Vec<_> = channels.iter().map(ChannelPattern::as_str).collect();
-        self.reply(connection, |_| ServerFrame::Unsubscribed {
-            id,
-            channels: &names,
-        });
-        if let Some(wishes) = &self.slots.get_mut(slot_id).catching_up
-            && !wishes.add(Change::Unsubscribe { channels })
-        {
-            self.flooded(slot_id);
-        }
     }
 
     fn patterns_of(&mut self, slot: SlotId) -> Vec<ChannelPattern> {
@@ -440,30 +377,5 @@ impl Shard {
                 yield_now().await;
             }
         }
-    }
-
-    async fn drain(&mut self) {
-        self.draining = true;
-        for (n, slot) in self.slots.ids().into_iter().enumerate() {
-            self.send_away(slot);
-            if (n + 1) % WRITES_PER_TURN == 0 {
-                yield_now().await;
-            }
-        }
-    }
-
-    fn send_away(&self, slot: SlotId) {
-        let Some(slot) = self.slots.get(slot) else {
-            return;
-        };
-        let disconnect = ServerFrame::Disconnect {
-            code: DisconnectCode::ServerShutdown,
-            reconnect: true,
-            retry_after_ms: fastrand::u64(..=RECONNECT_SPREAD_MS),
-            cursor: self.cursor_of(slot),
-        };
-        slot.outlet.reply(&disconnect.encode(slot.shape));
-        slot.outlet
-            .close(CloseCode::GoingAway, "the server is shutting down");
     }
 }

@@ -1,0 +1,277 @@
+//! What a connection subscribes to: asked for, granted, and taken away again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::super::catch_up::Change;
+use super::super::index::{SlotId, SubscriptionsOf as _};
+use super::Shard;
+use super::lifetime::expires_at;
+use crate::auth::{Identity, Permit};
+use crate::event::ChannelPattern;
+use crate::protocol::{ErrorCode, Rejected, RequestId, ServerFrame, Since};
+
+/// Tells a client about channels that its token does not cover.
+const NOT_GRANTED: &str = "your token does not grant this channel";
+
+/// Tells a client about channels that its fresh token covers no more.
+const NO_LONGER_GRANTED: &str = "your token no longer grants this";
+
+/// Tells a client about channels that it had a token of their own for.
+const PERMIT_EXPIRED: &str = "the token for this channel has expired; subscribe with a fresh one";
+
+impl Shard {
+    pub(super) fn subscribe(
+        &mut self,
+        connection: u64,
+        id: Option<RequestId>,
+        channels: &[ChannelPattern],
+        since: Since,
+        permits: Vec<Permit>,
+    ) {
+        let Some(slot_id) = self.slots.find(connection) else {
+            return;
+        };
+        let slot = self.slots.get_mut(slot_id);
+        slot.access.permit(permits);
+        let admitted = slot.access.admit(channels);
+        let own = &slot.subscriptions;
+        // The same name may stand in one request twice.
+        let new: BTreeSet<_> = admitted
+            .parts
+            .iter()
+            .map(ChannelPattern::as_str)
+            .filter(|channel| !self.index.contains(own, channel))
+            .collect();
+        let limit = self.options.subscriptions_max;
+        if own.len() + new.len() > limit {
+            self.sources.counters.client_errors.add(1);
+            let message = format!(
+                "a connection has at most {limit} subscriptions; this one has {} and asks for {} more. A pattern such as \
+                 \"messages:*\" counts as one",
+                own.len(),
+                new.len()
+            );
+            self.reply(connection, |_| ServerFrame::Error {
+                id: id.as_ref(),
+                code: ErrorCode::ChannelLimit,
+                message: &message,
+                limit: Some(limit),
+                retry_after_ms: None,
+            });
+            return;
+        }
+        let before = self.patterns_of(slot_id);
+        let own = self.slots.of(slot_id);
+        self.sources.counters.subscriptions.add(new.len() as u64);
+        for channel in new {
+            self.index.join(channel, slot_id, own);
+        }
+        let slot = self.slots.get_mut(slot_id);
+        slot.access.asked(&admitted, || before.clone());
+        let text = match &since {
+            Since::Cursor(cursor) => Some(cursor.to_string()),
+            Since::Now | Since::Earliest => None,
+        };
+        let names: Vec<_> = admitted
+            .channels
+            .iter()
+            .map(ChannelPattern::as_str)
+            .collect();
+        let granted: Vec<_> = admitted
+            .parts
+            .iter()
+            .filter(|_| admitted.is_narrowed)
+            .map(ChannelPattern::as_str)
+            .collect();
+        let rejected: Vec<_> = admitted
+            .rejected
+            .iter()
+            .map(|channel| Rejected {
+                channel: channel.as_str(),
+                code: ErrorCode::Forbidden,
+                message: NOT_GRANTED,
+            })
+            .collect();
+        self.sources
+            .counters
+            .subscriptions_denied
+            .add(rejected.len() as u64);
+        let is_something = !names.is_empty();
+        self.reply(connection, |cursor| ServerFrame::Subscribed {
+            id: id.as_ref(),
+            channels: &names,
+            rejected: &rejected,
+            granted: &granted,
+            // Whoever is cut off before it has caught up asks again from there.
+            cursor: match since {
+                Since::Now => cursor,
+                Since::Earliest => None,
+                Since::Cursor(_) => text.as_deref(),
+            },
+            recovered: is_something && since != Since::Now,
+        });
+        if is_something {
+            let parts = admitted.parts.into_iter().collect();
+            self.go_on_from(slot_id, id, parts, since, text.as_deref(), &before);
+        }
+    }
+
+    /// Gives a client what it missed of what it has subscribed to.
+    fn go_on_from(
+        &mut self,
+        slot_id: SlotId,
+        id: Option<RequestId>,
+        channels: Vec<ChannelPattern>,
+        since: Since,
+        text: Option<&str>,
+        before: &[ChannelPattern],
+    ) {
+        let slot = self.slots.get_mut(slot_id);
+        if let Some(wishes) = &slot.catching_up {
+            let change = Change::Subscribe {
+                id,
+                channels,
+                since,
+            };
+            if !wishes.add(change) {
+                self.flooded(slot_id);
+            }
+        } else if text == Some(&*self.edge) {
+            let edge = Arc::clone(&self.edge);
+            let connection = slot.connection;
+            self.reply(connection, |_| ServerFrame::CaughtUp {
+                id: id.as_ref(),
+                cursor: &edge,
+            });
+        } else if since != Since::Now {
+            // A client is taken to have what it has from before this.
+            let next = self.next.max(slot.from);
+            let wishes = self.fall_behind(slot_id, before, self.position.clone(), next);
+            wishes.add(Change::Subscribe {
+                id,
+                channels,
+                since,
+            });
+        }
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        connection: u64,
+        id: Option<&RequestId>,
+        channels: &[ChannelPattern],
+    ) {
+        let Some(slot_id) = self.slots.find(connection) else {
+            return;
+        };
+        let present: BTreeSet<_> = self.patterns_of(slot_id).into_iter().collect();
+        let slot = self.slots.get_mut(slot_id);
+        let wanted = slot.access.unasked(channels, present.clone());
+        let left: Vec<_> = present.difference(&wanted).cloned().collect();
+        self.leave(slot_id, &left);
+        let names: Vec<_> = channels.iter().map(ChannelPattern::as_str).collect();
+        self.reply(connection, |_| ServerFrame::Unsubscribed {
+            id,
+            channels: &names,
+            code: None,
+            message: None,
+        });
+        if let Some(wishes) = &self.slots.get_mut(slot_id).catching_up
+            && !wishes.add(Change::Unsubscribe { channels: left })
+        {
+            self.flooded(slot_id);
+        }
+    }
+
+    /// A client has said who it is, the first time or anew.
+    pub(super) fn identify(&mut self, connection: u64, identity: &Arc<Identity>) {
+        let Some(slot_id) = self.slots.find(connection) else {
+            return;
+        };
+        let slot = self.slots.get_mut(slot_id);
+        slot.pulse.is_warned = false;
+        slot.access.identify(Arc::clone(identity));
+        self.regrant(slot_id, ErrorCode::Forbidden, NO_LONGER_GRANTED, |_| ());
+    }
+
+    pub(super) fn answer_auth(&self, connection: u64, id: Option<&RequestId>, identity: &Identity) {
+        self.reply(connection, |_| ServerFrame::AuthOk {
+            id,
+            user_id: identity.user.as_deref(),
+            expires_at: expires_at(identity),
+        });
+    }
+
+    /// Ends permissions for single channels that have expired.
+    pub(super) fn expire_permits(&mut self, slot_id: SlotId, now: u64) {
+        self.regrant(slot_id, ErrorCode::TokenExpired, PERMIT_EXPIRED, |access| {
+            access.expire(now);
+        });
+    }
+
+    /// Makes what a connection receives what it may now, and tells it what it has lost.
+    fn regrant(
+        &mut self,
+        slot_id: SlotId,
+        code: ErrorCode,
+        message: &str,
+        change: impl FnOnce(&mut super::Access),
+    ) {
+        let present: BTreeSet<_> = self.patterns_of(slot_id).into_iter().collect();
+        let slot = self.slots.get_mut(slot_id);
+        let connection = slot.connection;
+        let before = slot.access.all_asked(present.clone());
+        change(&mut slot.access);
+        let wanted = slot.access.wanted(present.clone());
+        let after = slot.access.all_asked(wanted.clone());
+        let left: Vec<_> = present.difference(&wanted).cloned().collect();
+        let joined: Vec<_> = wanted.difference(&present).cloned().collect();
+        if left.is_empty() && joined.is_empty() {
+            return;
+        }
+        self.leave(slot_id, &left);
+        let own = self.slots.of(slot_id);
+        self.sources.counters.subscriptions.add(joined.len() as u64);
+        for pattern in &joined {
+            self.index.join(pattern.as_str(), slot_id, own);
+        }
+        // What it still gets by a wider pattern is not lost.
+        let is_lost = |pattern: &&ChannelPattern| {
+            !wanted
+                .iter()
+                .any(|other| other == *pattern || other.is_wider_than(pattern))
+        };
+        let lost: BTreeSet<_> = before
+            .difference(&after)
+            .chain(&left)
+            .filter(is_lost)
+            .collect();
+        let lost: Vec<_> = lost.into_iter().map(ChannelPattern::as_str).collect();
+        let slot = self.slots.get_mut(slot_id);
+        if let Some(wishes) = &slot.catching_up
+            && !wishes.add(Change::Regrant {
+                left: left.clone(),
+                joined,
+            })
+        {
+            self.flooded(slot_id);
+        }
+        if !lost.is_empty() {
+            self.reply(connection, |_| ServerFrame::Unsubscribed {
+                id: None,
+                channels: &lost,
+                code: Some(code),
+                message: Some(message),
+            });
+        }
+    }
+
+    fn leave(&mut self, slot_id: SlotId, patterns: &[ChannelPattern]) {
+        for pattern in patterns {
+            if self.index.leave(pattern.as_str(), slot_id, &mut self.slots) {
+                self.sources.counters.subscriptions.subtract(1);
+            }
+        }
+    }
+}
