@@ -49,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "auth",
             "broadcaster",
             "config",
             "error",
@@ -61,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "auth",
             "config",
             "error",
             "event",
