@@ -63,6 +63,20 @@ pub enum Error {
         /// Rows that came after a later one of the same writer.
         out_of_order: u64,
     },
+    /// The keys of tokens are not to be had.
+    #[error(
+        "fetch the keys of tokens from {url}: {why}; is the URL of --jwks-url right, and can this machine reach it? A \
+         copy of the key set in a file can be given with --jwks-file"
+    )]
+    Keys {
+        /// Where they were looked for.
+        url: String,
+        /// What came instead.
+        why: String,
+    },
+    /// A token that was looked at is not one the server would accept.
+    #[error("accept the token: {0}")]
+    Refused(String),
     /// The address to listen on is not to be had.
     #[error("listen on {address}: {source}{}", hint_for_bind(source))]
     Bind {

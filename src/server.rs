@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::auth::Authenticator;
 use crate::broadcaster::Broadcaster;
 use crate::config::Config;
 use crate::error::Error;
@@ -34,13 +35,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the port, opens the database, and starts the feed. What is committed after this will be delivered.
+    /// Binds the port, reads the keys of tokens, opens the database, and starts the feed. What is committed after this will be delivered.
     ///
     /// # Errors
-    /// When the port is taken or the database is not usable; the text says what to do.
+    /// When the port is taken, or keys or the database are not usable; the text says what to do.
     pub async fn start(config: &Config) -> Result<Self, Error> {
         // First: it is quick, and a second server on the port must not touch the database.
         let (listener, address) = bind(config.listen)?;
+        let authenticator = match &config.auth {
+            Some(options) => Authenticator::start(options.clone()).await?,
+            None => Authenticator::open(),
+        };
         let source = source::open(&config.database, config.migrate).await?;
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
         let hub = Hub::start(&broadcaster, config.hub);
@@ -54,7 +59,7 @@ impl Server {
             address,
             broadcaster,
             hub,
-            gate: Gate::new(config.authenticator.clone()),
+            gate: Gate::new(authenticator),
             chores,
         })
     }

@@ -50,6 +50,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "auth",
             "broadcaster",
             "config",
             "error",
@@ -62,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "auth",
             "config",
             "error",
             "event",

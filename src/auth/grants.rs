@@ -186,7 +186,7 @@ fn parts_of(claims: &Map<String, Value>, claim: &str) -> Vec<String> {
 }
 
 /// The claim of this name, or, if there is none, what the name says as a path: `org.id`.
-fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+pub(super) fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);
     }
@@ -195,7 +195,7 @@ fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
 }
 
 /// Whether a text is one part of a name. With a colon it would lie below the channel of somebody else, and `*` is everybody.
-fn is_part(text: &str) -> bool {
+pub(crate) fn is_part(text: &str) -> bool {
     !text.is_empty()
         && text
             .bytes()

@@ -1,12 +1,28 @@
 //! Who a client is, and what it may subscribe to. A token in, an `Identity` out; no I/O but that of fetching keys.
 
 mod authenticator;
+mod claims;
+mod files;
 mod grants;
+mod jwk;
+mod jwks;
+mod keys;
+mod options;
+mod refusal;
+mod revoked;
+mod signing;
+mod token;
 
 use std::sync::Arc;
 
-pub use authenticator::Authenticator;
+pub(crate) use authenticator::Finding;
+pub use authenticator::{Authenticator, Reload};
+pub(crate) use files::{read, secret};
+pub(crate) use grants::is_part;
 pub use grants::{GrantTemplate, Grants, TemplateError};
+pub use options::{AuthOptions, JwksUrl, KeySource, Secret};
+pub use revoked::{Revocation, Revocations};
+pub(crate) use signing::SigningKey;
 
 /// Who a client is and what it may do, as its token says. Shared by all that serve the client.
 #[derive(Debug, Clone, PartialEq)]

@@ -11,6 +11,7 @@ mod migrate;
 mod prune;
 mod serve;
 mod tail;
+mod token;
 mod verify;
 
 use std::io;
@@ -64,6 +65,8 @@ enum Command {
     Emit(emit::EmitArgs),
     /// Print events as they come, as a client of a running server.
     Tail(tail::TailArgs),
+    /// Make secrets and tokens, and look into tokens.
+    Token(token::TokenArgs),
     /// Show a feed at work: a server on a temporary database, a writer, and a client.
     #[cfg(feature = "sqlite")]
     Demo(demo::DemoArgs),
@@ -157,6 +160,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Some(Command::Doctor(args)) => doctor::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
+        Some(Command::Token(args)) => token::run(args).await,
         Some(Command::Verify(args)) => Box::pin(verify::run(*args)).await,
         #[cfg(feature = "sqlite")]
         Some(Command::Demo(args)) => Box::pin(demo::run(args)).await,

@@ -10,8 +10,14 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
     raise_open_files_limit();
     let server = Server::start(&config).await?;
     banner::print(&server, &config.database);
-    if !server.address().ip().is_loopback() {
-        tracing::warn!("public: everybody who reaches this address can read every channel");
+    if config.auth.is_none() {
+        if server.address().ip().is_loopback() {
+            tracing::warn!(
+                "no key: everybody on this machine can read every channel; --jwt-secret-file asks for tokens"
+            );
+        } else {
+            tracing::warn!("public: everybody who reaches this address can read every channel");
+        }
     }
     server.run(stop_signal()).await;
     Ok(())

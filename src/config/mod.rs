@@ -1,17 +1,22 @@
 //! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
 //! the manual and `--help`.
 
+mod auth;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::auth::Authenticator;
+use crate::auth::AuthOptions;
 use crate::error::Error;
 use crate::hub::HubOptions;
 use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
 use crate::tail::PollInterval;
+
+pub use auth::AuthArgs;
+pub(crate) use auth::secret;
 
 /// The database when none is named: a file in the present folder.
 const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
@@ -52,8 +57,8 @@ pub struct Config {
     pub hub: HubOptions,
     /// Which events are deleted: none, unless told.
     pub retention: Option<Retention>,
-    /// Whom to let in: everybody, unless told.
-    pub authenticator: Authenticator,
+    /// Whose tokens to accept. None: nobody is asked, and everybody may read everything.
+    pub auth: Option<AuthOptions>,
 }
 
 impl Config {
@@ -67,7 +72,7 @@ impl Config {
             poll_interval: PollInterval::default(),
             hub: HubOptions::default(),
             retention: None,
-            authenticator: Authenticator::open(),
+            auth: None,
         }
     }
 }
@@ -124,10 +129,14 @@ pub struct ServeArgs {
     )]
     pub listen: SocketAddr,
 
-    /// Let everybody who can reach the server read every channel. Needed to listen beyond this machine, as
-    /// clients are not asked who they are.
+    /// Let everybody who can reach the server read every channel. To listen beyond this machine, this or a key is
+    /// needed.
     #[arg(long, env = "ROWCAST_PUBLIC", help_heading = "Network")]
     pub public: bool,
+
+    /// Who may connect.
+    #[command(flatten)]
+    pub auth: AuthArgs,
 
     /// Longest time an event can go unseen: how often to look at the table when nothing happens.
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL", help_heading = "Speed")]
@@ -244,10 +253,18 @@ impl TryFrom<ServeArgs> for Config {
                 humantime::format_duration(args.poll_interval),
             )));
         }
-        if !args.listen.ip().is_loopback() && !args.public {
+        let auth = args.auth.authenticator_options()?;
+        if args.public && auth.is_some() {
+            return Err(Error::Config(
+                "--public lets everybody read every channel, and a key lets in only those with a token; choose one"
+                    .into(),
+            ));
+        }
+        if !args.listen.ip().is_loopback() && !args.public && auth.is_none() {
             return Err(Error::Config(format!(
-                "--listen {} can be reached from other machines, and clients are not asked who they are; add --public if \
-                 every channel may be read by all of them, or listen on 127.0.0.1",
+                "--listen {} can be reached from other machines, and clients are not asked who they are; make a key with \
+                 `rowcast token secret > key` and add --jwt-secret-file key, or add --public if every channel may be read \
+                 by all of them, or listen on 127.0.0.1",
                 args.listen
             )));
         }
@@ -259,7 +276,7 @@ impl TryFrom<ServeArgs> for Config {
         });
         let defaults = HubOptions::default();
         Ok(Self {
-            authenticator: Authenticator::open(),
+            auth,
             retention,
             database,
             migrate: args.migrate,

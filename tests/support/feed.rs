@@ -65,13 +65,18 @@ impl Feed {
 
     /// With one shard, so that what one client has been sent, every client has been sent.
     pub async fn start_with(change: impl FnOnce(&mut HubOptions)) -> Self {
+        Self::start_configured(|config| change(&mut config.hub)).await
+    }
+
+    /// The same, and whatever else is to be different.
+    pub async fn start_configured(change: impl FnOnce(&mut Config)) -> Self {
         let folder = super::temp_dir();
         let database = database_in(&folder);
         let mut config = Config::new(database.clone());
         config.listen.set_port(0);
         config.poll_interval = POLL_INTERVAL;
         config.hub.shards = 1;
-        change(&mut config.hub);
+        change(&mut config);
         let server = Server::start(&config).await.expect("a fresh file");
         let insert = open_insert(&database, Migrate::Off)
             .await

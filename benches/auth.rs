@@ -1,0 +1,2 @@
+//! How long it takes to check a token.
+fn main() {}
