@@ -54,7 +54,7 @@ pub struct Feed {
     pub broadcaster: Broadcaster,
     insert: Arc<dyn Insert>,
     running: JoinHandle<()>,
-    shutdown: oneshot::Sender<()>,
+    shutdown: Option<oneshot::Sender<()>>,
     folder: tempfile::TempDir,
 }
 
@@ -94,15 +94,21 @@ impl Feed {
             broadcaster,
             insert,
             running,
-            shutdown,
+            shutdown: Some(shutdown),
             folder,
         }
     }
 
     /// Begins the shutdown; what it gives ends when the server has.
-    pub fn shut_down(self) -> JoinHandle<()> {
-        self.shutdown.send(()).expect("the server is running");
+    pub fn shut_down(mut self) -> JoinHandle<()> {
+        self.begin_shutdown();
         self.running
+    }
+
+    /// Begins the shutdown, while the database stays.
+    pub fn begin_shutdown(&mut self) {
+        let shutdown = self.shutdown.take().expect("it was not asked before");
+        shutdown.send(()).expect("the server is running");
     }
 
     /// Inserts rows in one transaction, with their channel as type and their number in the transaction as payload.
@@ -131,6 +137,11 @@ impl Feed {
         let path = self.folder.path().join("feed.db");
         let mut connection = super::Connection::open(&format!("sqlite://{}", path.display())).await;
         connection.run(sql).await;
+    }
+
+    /// Waits for the end of the server, in order.
+    pub async fn ended(self) {
+        self.running.await.expect("it ended well");
     }
 
     pub async fn connect(&self) -> Client {
@@ -186,6 +197,11 @@ impl Client {
         let (socket, _) = Box::pin(soon("connect", connect_async(url)))
             .await
             .expect("a WebSocket");
+        Self::over(socket)
+    }
+
+    /// Over a socket that is open.
+    pub fn over(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         Self { socket, pings: 0 }
     }
 
@@ -204,9 +220,20 @@ impl Client {
 
     /// The next frame, as JSON.
     pub async fn hear(&mut self) -> Value {
-        match soon("a frame", self.socket.next()).await {
-            Some(Ok(Message::Text(text))) => serde_json::from_str(&text).expect("frames are JSON"),
+        match self.next_message().await {
+            Message::Text(text) => serde_json::from_str(&text).expect("frames are JSON"),
             other => panic!("instead of a frame: {other:?}"),
+        }
+    }
+
+    /// Whatever comes next, pings apart.
+    pub async fn next_message(&mut self) -> Message {
+        loop {
+            match soon("a frame", self.socket.next()).await {
+                Some(Ok(Message::Ping(_))) => {}
+                Some(Ok(message)) => return message,
+                other => panic!("instead of a frame: {other:?}"),
+            }
         }
     }
 
@@ -254,8 +281,8 @@ impl Client {
 
     /// The server's close, which has to come next. Answers it.
     pub async fn hear_close(&mut self) -> CloseFrame {
-        match soon("a close", self.socket.next()).await {
-            Some(Ok(Message::Close(Some(frame)))) => frame,
+        match self.next_message().await {
+            Message::Close(Some(frame)) => frame,
             other => panic!("instead of a close with a code: {other:?}"),
         }
     }

@@ -18,6 +18,7 @@ pub mod process;
 pub mod proxy;
 #[cfg(feature = "sqlite")]
 pub mod raw;
+pub mod token;
 pub mod wait;
 
 pub use database::{Connection, Database};
