@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -12,15 +13,12 @@ use tokio::time::{Instant, sleep};
 use crate::broadcaster::Broadcaster;
 use crate::config::Config;
 use crate::error::Error;
-use crate::http::{self, Gate};
+use crate::http::{self, Gate, Tls};
 use crate::hub::Hub;
 use crate::{retention, source};
 
 /// Connections the system accepts for us while we are busy. Thousands may come at once after a restart.
 const BACKLOG: u32 = 4096;
-
-/// How long clients may take at shutdown to end their requests and close their connections.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is ready: its port is bound and its feed has begun.
 pub struct Server {
@@ -28,7 +26,8 @@ pub struct Server {
     address: SocketAddr,
     broadcaster: Broadcaster,
     hub: Hub,
-    gate: Gate,
+    reload: Reload,
+    grace_period: Duration,
     /// Tasks that serve nobody and end with the server, or when it is dropped.
     chores: JoinSet<()>,
 }
@@ -39,6 +38,12 @@ impl Server {
     /// # Errors
     /// When the port is taken or the database is not usable; the text says what to do.
     pub async fn start(config: &Config) -> Result<Self, Error> {
+        let tls = config.network.tls.as_ref().map(Tls::load).transpose()?;
+        let gate = Gate::with(
+            config.authenticator.clone(),
+            config.network.clone(),
+            config.listen.ip().is_loopback(),
+        )?;
         // First: it is quick, and a second server on the port must not touch the database.
         let (listener, address) = bind(config.listen)?;
         let source = source::open(&config.database, config.migrate).await?;
@@ -54,7 +59,11 @@ impl Server {
             address,
             broadcaster,
             hub,
-            gate: Gate::new(config.authenticator.clone()),
+            reload: Reload {
+                gate,
+                tls: tls.map(Arc::new),
+            },
+            grace_period: config.grace_period,
             chores,
         })
     }
@@ -71,20 +80,34 @@ impl Server {
         &self.broadcaster
     }
 
-    /// Serves until `shutdown`, then tells clients to reconnect elsewhere and waits for them to go, 5 s at most.
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.reload.tls.is_some()
+    }
+
+    /// What reads its files again, while it runs.
+    #[must_use]
+    pub fn reload_handle(&self) -> Reload {
+        self.reload.clone()
+    }
+
+    /// Serves until `shutdown`, then tells clients to reconnect elsewhere and waits for them to go, for the grace period at
+    /// most.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             listener,
             broadcaster,
             hub,
-            gate,
+            reload: Reload { gate, tls },
+            grace_period,
             mut chores,
             ..
         } = self;
         let mut deadline = Instant::now();
-        http::serve(&hub, &gate, listener, async {
+        http::serve(&hub, &gate, tls, listener, async {
             shutdown.await;
-            deadline = Instant::now() + DRAIN_TIMEOUT;
+            deadline = Instant::now() + grace_period;
             // What it is about to delete stays then: a batch is one transaction.
             chores.shutdown().await;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
@@ -96,6 +119,36 @@ impl Server {
         }
         tracing::debug!(stats = ?broadcaster.stats(), "what happened");
         tracing::info!("stopped");
+    }
+}
+
+/// Reads again what may be changed while a server runs: certificate and key of TLS, and the file of origins.
+#[derive(Clone)]
+pub struct Reload {
+    gate: Gate,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Reload {
+    /// Reads everything again, for requests to come, and gives what was read. Where something is not good, what was read
+    /// of it last stays; the rest is replaced.
+    ///
+    /// # Errors
+    /// One for each that is not good; the text says which and why.
+    #[expect(clippy::unused_async, reason = "keys may have to be fetched")]
+    pub async fn reload(&self) -> (Vec<&'static str>, Vec<Error>) {
+        let mut read = Vec::new();
+        let mut errors = Vec::new();
+        let mut note = |what, result: Result<bool, Error>| match result {
+            Ok(true) => read.push(what),
+            Ok(false) => {}
+            Err(error) => errors.push(error),
+        };
+        if let Some(tls) = &self.tls {
+            note("certificate", tls.reload().map(|()| true));
+        }
+        note("origins", self.gate.reload_origins());
+        (read, errors)
     }
 }
 

@@ -36,7 +36,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("session", &["hub", "protocol", "stats"]),
     (
         "http",
-        &["auth", "cursor", "event", "hub", "protocol", "session"],
+        &[
+            "auth", "cursor", "error", "event", "hub", "protocol", "session", "stats",
+        ],
     ),
     (
         "retention",
@@ -44,7 +46,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["auth", "error", "hub", "retention", "source", "tail"],
+        &[
+            "auth",
+            "error",
+            "http",
+            "hub",
+            "retention",
+            "source",
+            "tail",
+        ],
     ),
     (
         "server",
@@ -64,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "error",
             "event",
+            "http",
             "hub",
             "retention",
             "server",

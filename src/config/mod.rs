@@ -1,6 +1,8 @@
 //! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
 //! the manual and `--help`.
 
+mod network;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,10 +10,13 @@ use clap::Args;
 
 use crate::auth::Authenticator;
 use crate::error::Error;
+use crate::http::NetworkOptions;
 use crate::hub::HubOptions;
 use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
 use crate::tail::PollInterval;
+
+pub use network::NetworkArgs;
 
 /// The database when none is named: a file in the present folder.
 const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
@@ -48,6 +53,10 @@ pub struct Config {
     pub retention: Option<Retention>,
     /// Whom to let in: everybody, unless told.
     pub authenticator: Authenticator,
+    /// Who gets as far as that: origins, addresses, limits, TLS.
+    pub network: NetworkOptions,
+    /// How long clients may take at shutdown to end their requests and close their connections.
+    pub grace_period: Duration,
 }
 
 impl Config {
@@ -62,6 +71,8 @@ impl Config {
             hub: HubOptions::default(),
             retention: None,
             authenticator: Authenticator::open(),
+            network: NetworkOptions::default(),
+            grace_period: network::DEFAULT_GRACE_PERIOD,
         }
     }
 }
@@ -122,6 +133,10 @@ pub struct ServeArgs {
     /// clients are not asked who they are.
     #[arg(long, env = "ROWCAST_PUBLIC", help_heading = "Network")]
     pub public: bool,
+
+    /// Who gets as far as the routes.
+    #[command(flatten)]
+    pub network: NetworkArgs,
 
     /// Longest time an event can go unseen: how often to look at the table when nothing happens.
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL", help_heading = "Speed")]
@@ -239,6 +254,8 @@ impl TryFrom<ServeArgs> for Config {
         let defaults = HubOptions::default();
         Ok(Self {
             authenticator: Authenticator::open(),
+            grace_period: args.network.grace_period,
+            network: args.network.options(args.public)?,
             retention,
             database,
             migrate: args.migrate,

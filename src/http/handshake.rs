@@ -1,6 +1,8 @@
 //! The opening handshake (RFC 6455, section 4.2). We answer it ourselves, because warp's own WebSocket allocates
 //! 128 KiB for every connection; what follows the handshake is in `ws.rs`.
 
+use std::sync::Arc;
+
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade;
@@ -14,6 +16,8 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::gate::Admission;
+use super::limits::Place;
 use super::{Gate, problem, ws};
 use crate::hub::Hub;
 
@@ -23,15 +27,25 @@ const VERSION: &str = "13";
 /// Answers a handshake and starts the session.
 pub(super) fn route(
     hub: Hub,
-    _gate: Gate,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    gate: &Gate,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     warp::get()
+        .and(gate.admission())
         .and(warp::header::headers_cloned())
         .and(warp::ext::optional::<OnUpgrade>())
-        .map(move |headers: HeaderMap, upgrade: Option<OnUpgrade>| answer(&hub, &headers, upgrade))
+        .map(
+            move |admission: Admission, headers: HeaderMap, upgrade: Option<OnUpgrade>| {
+                answer(&hub, &admission, &headers, upgrade)
+            },
+        )
 }
 
-fn answer(hub: &Hub, headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Response {
+fn answer(
+    hub: &Hub,
+    admission: &Admission,
+    headers: &HeaderMap,
+    upgrade: Option<OnUpgrade>,
+) -> Response {
     let (true, true, Some(upgrade)) = (
         lists(headers, &UPGRADE, "websocket"),
         lists(headers, &CONNECTION, "upgrade"),
@@ -56,10 +70,11 @@ fn answer(hub: &Hub, headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Respons
     };
     let accept = derive_accept_key(key.as_bytes());
     let hub = hub.clone();
+    let place = admission.place();
     tokio::spawn(async move {
         match upgrade.await {
             // In a task of its own: this one holds hyper's state until it ends, twice what a session needs.
-            Ok(upgraded) => start(hub, upgraded),
+            Ok(upgraded) => start(hub, place, upgraded),
             Err(error) => tracing::debug!(%error, "a client went away during the handshake"),
         }
     });
@@ -75,15 +90,23 @@ fn answer(hub: &Hub, headers: &HeaderMap, upgrade: Option<OnUpgrade>) -> Respons
 
 /// Takes the TCP stream back from hyper, so that frames are written straight to it. Whatever else the stream is (TLS,
 /// in an application that mounts our routes) is served by a slower path.
-fn start(hub: Hub, upgraded: Upgraded) {
+fn start(hub: Hub, place: Option<Arc<Place>>, upgraded: Upgraded) {
     match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
-            tokio::spawn(ws::serve_tcp(hub, parts.io.into_inner(), parts.read_buf));
+            let serving = ws::serve_tcp(hub, parts.io.into_inner(), parts.read_buf);
+            tokio::spawn(holding(place, serving));
         }
         Err(upgraded) => {
-            tokio::spawn(ws::serve_stream(hub, TokioIo::new(upgraded)));
+            let serving = ws::serve_stream(hub, TokioIo::new(upgraded));
+            tokio::spawn(holding(place, serving));
         }
     }
+}
+
+/// The connection counts for as long as it is served.
+async fn holding(place: Option<Arc<Place>>, serving: impl Future<Output = ()>) {
+    serving.await;
+    drop(place);
 }
 
 fn upgrade_required(message: &str) -> Response {

@@ -142,7 +142,7 @@ impl Feed {
     pub async fn stats(&self) -> Value {
         let answer = http(
             self.address,
-            "GET /api/v1/ws/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "GET /api/v1/ws/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         )
         .await;
         assert_eq!(answer.status, 200);
