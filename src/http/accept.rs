@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{Request, rt};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use warp::Filter;
@@ -52,14 +52,12 @@ pub(crate) async fn serve(
     let gate = gate.counting(hub);
     let routes =
         TowerToHyperService::new(warp::service(routes(hub, &gate).recover(not_found).unify()));
-    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
-    http.http1()
-        .timer(TokioTimer::new())
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
         .header_read_timeout(gate.options().handshake_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
-    let http = Arc::new(http);
-    let finish = GracefulShutdown::new();
+    let (finish, finishing) = watch::channel(());
     let lobby = Lobby::default();
     let files_max = match connections_of_open_files() {
         0 => usize::MAX,
@@ -80,9 +78,7 @@ pub(crate) async fn serve(
                     tracing::error!(%error, "cannot accept connections; trying again. Is the limit of open files (ulimit -n) too low?");
                 }
                 exhausted = true;
-                gate.counters()
-                    .waiting_connections_cut
-                    .add(lobby.make_room(0));
+                gate.counters().waiting_connections_cut.add(lobby.cut(0));
                 sleep(EXHAUSTED_WAIT).await;
                 continue;
             }
@@ -91,10 +87,10 @@ pub(crate) async fn serve(
         let visitor = Arc::new(lobby.enter());
         let task = visitor.task();
         let guest = Guest {
-            http: Arc::clone(&http),
+            http: http.clone(),
             gate: gate.clone(),
             routes: routes.clone(),
-            watcher: finish.watcher(),
+            finishing: finishing.clone(),
             visitor,
             address,
         };
@@ -104,20 +100,26 @@ pub(crate) async fn serve(
         };
         let _ = task.set(serving.abort_handle());
         let room = files_max.saturating_sub(gate.places_taken());
-        gate.counters()
-            .waiting_connections_cut
-            .add(lobby.make_room(room));
+        let cut = tokio::select! {
+            cut = lobby.make_room(room) => cut,
+            () = &mut shutdown => break,
+        };
+        gate.counters().waiting_connections_cut.add(cut);
     }
     drop(listener);
-    let _ = timeout(FINISH_TIMEOUT, finish.shutdown()).await;
+    drop(finishing);
+    finish.send_replace(());
+    // Each connection has a receiver.
+    let _ = timeout(FINISH_TIMEOUT, finish.closed()).await;
 }
 
 /// A connection, and what it takes to serve it.
 struct Guest<S> {
-    http: Arc<auto::Builder<TokioExecutor>>,
+    http: http1::Builder,
     gate: Gate,
     routes: S,
-    watcher: Watcher,
+    /// Changes when requests under way are the last.
+    finishing: watch::Receiver<()>,
     visitor: Arc<Visitor>,
     address: SocketAddr,
 }
@@ -149,7 +151,10 @@ where
         }
     }
 
-    async fn serve<I: rt::Read + rt::Write + Unpin + Send + 'static>(self, stream: I, tls: bool) {
+    async fn serve<I>(mut self, stream: I, tls: bool)
+    where
+        I: rt::Read + rt::Write + Unpin + Send + 'static,
+    {
         let front = Front {
             gate: self.gate,
             routes: self.routes,
@@ -159,9 +164,18 @@ where
             },
             visitor: self.visitor,
         };
-        let connection = self.http.serve_connection_with_upgrades(stream, front);
-        let connection = self.watcher.watch(connection.into_owned());
-        if let Err(error) = connection.await {
+        // Not hyper-util's server of both versions of HTTP: it waits for the first byte for ever.
+        let connection = self.http.serve_connection(stream, front).with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        let mut ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            _ = self.finishing.changed() => None,
+        };
+        if ended.is_none() {
+            connection.as_mut().graceful_shutdown();
+            ended = Some(connection.await);
+        }
+        if let Some(Err(error)) = ended {
             tracing::debug!(%error, "a connection ended early");
         }
     }

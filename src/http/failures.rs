@@ -56,11 +56,12 @@ impl AuthFailures {
         let ip = counted_as(ip);
         let now = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.forget(now);
+        state.forget(now, ADDRESSES_MAX);
         if let Some(window) = state.windows.get_mut(&ip) {
             window.failures += 1;
             return;
         }
+        state.forget(now, ADDRESSES_MAX - 1);
         state.order.push_back((ip, now));
         let window = Window {
             began: now,
@@ -82,10 +83,10 @@ impl AuthFailures {
 }
 
 impl State {
-    /// Forgets what is over, and what is too much with one more.
-    fn forget(&mut self, now: Instant) {
+    /// Forgets what is over, and the oldest of what is too much.
+    fn forget(&mut self, now: Instant, most: usize) {
         while let Some((ip, began)) = self.order.front()
-            && (self.order.len() >= ADDRESSES_MAX || *began + WINDOW <= now)
+            && (self.order.len() > most || *began + WINDOW <= now)
         {
             self.windows.remove(ip);
             self.order.pop_front();

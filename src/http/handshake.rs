@@ -91,9 +91,17 @@ fn answer(
 /// Takes the TCP stream back from hyper, so that frames are written straight to it. Whatever else the stream is (TLS,
 /// in an application that mounts our routes) is served by a slower path.
 fn start(hub: Hub, place: Option<Arc<Place>>, upgraded: Upgraded) {
-    match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => {
-            let serving = ws::serve_tcp(hub, parts.io.into_inner(), parts.read_buf);
+    // As our own server has it, and as warp's has it, in an application that mounts our routes.
+    let tcp = upgraded
+        .downcast::<TokioIo<TcpStream>>()
+        .map(|parts| (parts.io.into_inner(), parts.read_buf))
+        .or_else(|upgraded: Upgraded| {
+            let parts = upgrade::downcast::<TokioIo<TcpStream>>(upgraded)?;
+            Ok::<_, Upgraded>((parts.io.into_inner(), parts.read_buf))
+        });
+    match tcp {
+        Ok((stream, early)) => {
+            let serving = ws::serve_tcp(hub, stream, early);
             tokio::spawn(holding(place, serving));
         }
         Err(upgraded) => {

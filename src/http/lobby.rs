@@ -1,14 +1,23 @@
 //! Connections that wait for a request: those whose head is not there yet, and those that are idle between two. Their
-//! number is bounded: each one more costs the place of the one that has waited longest.
+//! number is bounded: each one more costs the place of the one that has waited longest, once that has had its time.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::task::AbortHandle;
+use std::time::Duration;
 
-/// Most connections that wait. A good client waits for some milliseconds, so that whoever wants to push it out has to
-/// open as many in that time; and each has up to 17 KB of buffers, 70 MB together.
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+/// Most connections that wait. Each takes 20 KB with half a head in it, 84 MB together.
 pub(super) const WAITING_MAX: usize = 4096;
+
+/// Nobody is cut off before: a good client needs some milliseconds, and some hundred where it is far away or thousands
+/// come at once. Meanwhile further ones wait in the system's queue.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often to look whether there is room.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// So many may wait however few files are left: without them nobody would get in.
 const WAITING_MIN: usize = 16;
@@ -20,8 +29,13 @@ pub(super) struct Lobby(Arc<Mutex<Waiting>>);
 #[derive(Default)]
 struct Waiting {
     /// In the order in which they began to wait.
-    visits: BTreeMap<u64, Arc<OnceLock<AbortHandle>>>,
+    visits: BTreeMap<u64, Visit>,
     next: u64,
+}
+
+struct Visit {
+    began: Instant,
+    task: Arc<OnceLock<AbortHandle>>,
 }
 
 /// One connection. It waits, serves, waits again, until it is dropped.
@@ -44,20 +58,35 @@ impl Lobby {
         }
     }
 
-    /// Cuts off those who have waited longest, until no more wait than `room` has place for. Gives how many were cut.
-    pub fn make_room(&self, room: usize) -> u64 {
-        let most = room.clamp(WAITING_MIN, WAITING_MAX);
+    /// Waits until no more wait than `room` has place for, and cuts off those who have waited longest for that. Gives how
+    /// many were cut.
+    pub async fn make_room(&self, room: usize) -> u64 {
+        let mut cut = 0;
+        loop {
+            cut += self.cut(room);
+            if self.lock().visits.len() <= most(room) {
+                return cut;
+            }
+            sleep_until(Instant::now() + LOOK).await;
+        }
+    }
+
+    /// Cuts off who has waited long enough, as long as more wait than `room` has place for. Gives how many were cut.
+    pub fn cut(&self, room: usize) -> u64 {
         let mut cut = 0;
         loop {
             let mut waiting = self.lock();
-            if waiting.visits.len() <= most {
+            if waiting.visits.len() <= most(room) {
                 return cut;
             }
-            let Some((_, task)) = waiting.visits.pop_first() else {
+            let oldest = waiting.visits.first_entry();
+            let Some(oldest) = oldest.filter(|oldest| oldest.get().began.elapsed() >= PATIENCE)
+            else {
                 return cut;
             };
+            let visit = oldest.remove();
             drop(waiting);
-            if let Some(task) = task.get() {
+            if let Some(task) = visit.task.get() {
                 task.abort();
             }
             cut += 1;
@@ -75,11 +104,20 @@ impl Lobby {
     }
 }
 
+/// How many may wait.
+fn most(room: usize) -> usize {
+    room.clamp(WAITING_MIN, WAITING_MAX)
+}
+
 impl Waiting {
     fn insert(&mut self, task: &Arc<OnceLock<AbortHandle>>) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.visits.insert(number, Arc::clone(task));
+        let visit = Visit {
+            began: Instant::now(),
+            task: Arc::clone(task),
+        };
+        self.visits.insert(number, visit);
         number
     }
 }
@@ -132,7 +170,7 @@ impl Drop for Serving {
 mod tests {
     use super::*;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn who_has_waited_longest_goes_first_and_who_is_served_stays() {
         let lobby = Lobby::default();
         let mut visitors = Vec::new();
@@ -143,13 +181,16 @@ mod tests {
             visitors.push((visitor, task));
         }
         let serving = visitors[0].0.serve();
-        assert_eq!(lobby.make_room(0), 1);
+        assert_eq!(lobby.cut(0), 0, "they have just come");
+        let came = Instant::now();
+        assert_eq!(lobby.make_room(0).await, 1);
+        assert!(came.elapsed() >= PATIENCE);
         let (_, cut) = visitors.remove(1);
         assert!(cut.await.expect_err("cut off").is_cancelled());
         assert!(!visitors[0].1.is_finished());
         // It begins to wait anew, at the end.
         drop(serving);
-        assert_eq!(lobby.make_room(0), 1);
+        assert_eq!(lobby.cut(0), 1);
         let (_, cut) = visitors.remove(1);
         assert!(cut.await.expect_err("cut off").is_cancelled());
         drop(visitors);

@@ -23,7 +23,7 @@ pub(super) const FIRST_BYTE: u8 = 0x16;
 
 /// What is said to those who speak HTTP where TLS is spoken.
 pub(super) const PLAIN_HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n\
-    Connection: close\r\nContent-Length: 98\r\n\r\n\
+    Connection: close\r\nContent-Length: 102\r\n\r\n\
     {\"error\":\"tls_required\",\"message\":\"this port speaks TLS: use https:// and wss:// in place of http://\"}";
 
 /// A certificate and its key, as they were read last.

@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use rowcast::source::{Insert, open_insert};
 use rowcast::{
     Broadcaster, Channels, Config, DatabaseConfig, EventId, HubOptions, Migrate, NewEvent,
-    PollInterval, Server,
+    PollInterval, Reload, Server,
 };
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
@@ -52,6 +52,7 @@ pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 pub struct Feed {
     pub address: SocketAddr,
     pub broadcaster: Broadcaster,
+    pub reload: Reload,
     insert: Arc<dyn Insert>,
     running: JoinHandle<()>,
     shutdown: oneshot::Sender<()>,
@@ -65,18 +66,24 @@ impl Feed {
 
     /// With one shard, so that what one client has been sent, every client has been sent.
     pub async fn start_with(change: impl FnOnce(&mut HubOptions)) -> Self {
+        Self::start_configured(|config| change(&mut config.hub)).await
+    }
+
+    /// The same, with whatever else is different.
+    pub async fn start_configured(change: impl FnOnce(&mut Config)) -> Self {
         let folder = super::temp_dir();
         let database = database_in(&folder);
         let mut config = Config::new(database.clone());
         config.listen.set_port(0);
         config.poll_interval = POLL_INTERVAL;
         config.hub.shards = 1;
-        change(&mut config.hub);
+        change(&mut config);
         let server = Server::start(&config).await.expect("a fresh file");
         let insert = open_insert(&database, Migrate::Off)
             .await
             .expect("the server has made the tables");
         let (address, broadcaster) = (server.address(), server.broadcaster().clone());
+        let reload = server.reload_handle();
         let (shutdown, asked) = oneshot::channel();
         let running = tokio::spawn(server.run(async {
             // A test that drops the feed does not ask for a shutdown.
@@ -87,6 +94,7 @@ impl Feed {
         Self {
             address,
             broadcaster,
+            reload,
             insert,
             running,
             shutdown,

@@ -65,7 +65,7 @@ pub(in crate::source) async fn examine(
 
 /// The file, where it is not there yet.
 pub(in crate::source) fn absent_file(config: &DatabaseConfig) -> Option<PathBuf> {
-    let options = connect_options(config, Migrate::Check).ok()?;
+    let options = connect_options(config, Migrate::Auto).ok()?;
     let path = options.get_filename();
     (!path.exists()).then(|| path.to_owned())
 }
