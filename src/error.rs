@@ -29,6 +29,9 @@ pub enum Error {
     /// The database is there, but not usable as it is. The text says why and what to do.
     #[error("use the database: {0}")]
     Unusable(String),
+    /// Something that a server needs is not as it should be. What it is was said line by line.
+    #[error("find everything that `rowcast serve` needs: {0} (see above)")]
+    Unready(String),
     /// A window is of another life of the database than the present one.
     #[error("read on: the database was restarted or replaced meanwhile")]
     EpochChanged,

@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod http;
 mod hub;
+mod limits;
 mod protocol;
 mod retention;
 mod server;
@@ -38,10 +39,10 @@ pub use event::{
     CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern, Channels, Event,
     EventId, NewEvent,
 };
-pub use http::{Gate, routes};
+pub use http::{Gate, NetworkOptions, OriginRule, Site, TlsFiles, routes};
 pub use hub::{Hub, HubOptions};
 pub use retention::Retention;
-pub use server::Server;
+pub use server::{Reload, Server};
 pub use source::{DatabaseConfig, Migrate, Source};
 pub use stats::Stats;
 pub use tail::PollInterval;

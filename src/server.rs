@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -13,15 +14,12 @@ use crate::auth::Authenticator;
 use crate::broadcaster::Broadcaster;
 use crate::config::Config;
 use crate::error::Error;
-use crate::http::{self, Gate};
+use crate::http::{self, Gate, Tls};
 use crate::hub::Hub;
 use crate::{retention, source};
 
 /// Connections the system accepts for us while we are busy. Thousands may come at once after a restart.
 const BACKLOG: u32 = 4096;
-
-/// How long clients may take at shutdown to end their requests and close their connections.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that is ready: its port is bound and its feed has begun.
 pub struct Server {
@@ -29,23 +27,32 @@ pub struct Server {
     address: SocketAddr,
     broadcaster: Broadcaster,
     hub: Hub,
-    gate: Gate,
+    reload: Reload,
+    grace_period: Duration,
     /// Tasks that serve nobody and end with the server, or when it is dropped.
     chores: JoinSet<()>,
 }
 
 impl Server {
-    /// Binds the port, reads the keys of tokens, opens the database, and starts the feed. What is committed after this will be delivered.
+    /// Binds the port, reads the keys of tokens, opens the database, and starts the feed. What is committed after this
+    /// will be delivered.
     ///
     /// # Errors
     /// When the port is taken, or keys or the database are not usable; the text says what to do.
     pub async fn start(config: &Config) -> Result<Self, Error> {
+        let tls = config.network.tls.as_ref().map(Tls::load).transpose()?;
         // First: it is quick, and a second server on the port must not touch the database.
         let (listener, address) = bind(config.listen)?;
         let authenticator = match &config.auth {
             Some(options) => Authenticator::start(options.clone()).await?,
             None => Authenticator::open(),
         };
+        let network = config.network.clone();
+        let gate = Gate::with(
+            authenticator.clone(),
+            network,
+            config.listen.ip().is_loopback(),
+        )?;
         let source = source::open(&config.database, config.migrate).await?;
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
         let hub = Hub::start(&broadcaster, config.hub);
@@ -58,8 +65,15 @@ impl Server {
             listener,
             address,
             broadcaster,
+            reload: Reload {
+                gate,
+                authenticator,
+                tls: tls.map(Arc::new),
+                hub: hub.clone(),
+                grace_period: config.grace_period,
+            },
             hub,
-            gate: Gate::new(authenticator),
+            grace_period: config.grace_period,
             chores,
         })
     }
@@ -76,24 +90,38 @@ impl Server {
         &self.broadcaster
     }
 
-    /// Serves until `shutdown`, then tells clients to reconnect elsewhere and waits for them to go, 5 s at most.
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.reload.tls.is_some()
+    }
+
+    /// What reads its files again, while it runs.
+    #[must_use]
+    pub fn reload_handle(&self) -> Reload {
+        self.reload.clone()
+    }
+
+    /// Serves until `shutdown`, then tells clients to reconnect elsewhere and waits for them to go, for the grace period at
+    /// most.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             listener,
             broadcaster,
             hub,
-            gate,
+            reload: Reload { gate, tls, .. },
+            grace_period,
             mut chores,
             ..
         } = self;
         let mut deadline = Instant::now();
-        http::serve(&hub, &gate, listener, async {
+        http::serve(&hub, &gate, tls, listener, async {
             shutdown.await;
-            deadline = Instant::now() + DRAIN_TIMEOUT;
+            deadline = Instant::now() + grace_period;
             // What it is about to delete stays then: a batch is one transaction.
             chores.shutdown().await;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
-            hub.drain(DRAIN_TIMEOUT).await;
+            hub.drain(grace_period).await;
         })
         .await;
         while broadcaster.client_count() > 0 && Instant::now() < deadline {
@@ -101,6 +129,52 @@ impl Server {
         }
         tracing::debug!(stats = ?broadcaster.stats(), "what happened");
         tracing::info!("stopped");
+    }
+}
+
+/// Reads again what may be changed while a server runs: certificate and key of TLS, the file of origins, keys and grants
+/// of tokens.
+#[derive(Clone)]
+pub struct Reload {
+    gate: Gate,
+    authenticator: Authenticator,
+    tls: Option<Arc<Tls>>,
+    hub: Hub,
+    grace_period: Duration,
+}
+
+impl Reload {
+    /// Reads everything again, for requests to come, and gives what was read. Where something is not good, what was read
+    /// of it last stays; the rest is replaced.
+    ///
+    /// # Errors
+    /// One for each that is not good; the text says which and why.
+    pub async fn reload(&self) -> (Vec<&'static str>, Vec<Error>) {
+        let mut read = Vec::new();
+        let mut errors = Vec::new();
+        let mut note = |what, result: Result<bool, Error>| match result {
+            Ok(true) => read.push(what),
+            Ok(false) => {}
+            Err(error) => errors.push(error),
+        };
+        if let Some(tls) = &self.tls {
+            note("certificate", tls.reload().map(|()| true));
+        }
+        note("origins", self.gate.reload_origins());
+        match self.authenticator.reload().await {
+            Ok(change) => {
+                note(
+                    "keys and grants",
+                    Ok(self.authenticator.anonymous().is_none()),
+                );
+                if change.anything_removed {
+                    // Some may be connected who would not be let in now: all come back, and are looked at anew.
+                    self.hub.renew(self.grace_period).await;
+                }
+            }
+            Err(error) => note("", Err(error)),
+        }
+        (read, errors)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One client, whatever the transport: its frames in, requests to the hub out. Answers come from the hub, in order
 //! with the events, except refusals, which depend on nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::auth::{AuthError, Authenticator, Identity, Permit};
 use crate::hub::{Connection, FLOODING, Hub, Request, Seat, Written};
+use crate::limits::{Limits, OverLimit, UserPlace};
 use crate::protocol::{
     ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, Secret, ServerFrame, Shape,
     Subscribe,
@@ -20,14 +22,34 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// A client that goes on so many times beyond the limit of messages is closed.
 const LIMITED_FACTOR_MAX: u32 = 10;
 
+/// A client at the door.
+pub(crate) struct Entrance {
+    /// Who it is; None if it has yet to say so; or why it is not let in.
+    pub identity: Result<Option<Arc<Identity>>, AuthError>,
+    /// Where it comes from, as far as that is known.
+    pub ip: Option<IpAddr>,
+    pub authenticator: Authenticator,
+    pub limits: Arc<Limits>,
+}
+
+/// Why a client is not let in.
+enum Refused {
+    Token(AuthError),
+    Limit(OverLimit),
+}
+
 /// A client that is connected, and counts as such until it is dropped.
 pub(crate) struct Session {
     seat: Seat,
     outlet: Arc<dyn Connection>,
     counters: Arc<Counters>,
     authenticator: Authenticator,
+    limits: Arc<Limits>,
+    ip: Option<IpAddr>,
     /// Who it is, once that is known.
     identity: Option<Arc<Identity>>,
+    /// Its place among the connections of its user.
+    place: Option<UserPlace>,
     messages_max: Option<u32>,
     /// When the minute began, and the messages within it.
     minute: Instant,
@@ -35,13 +57,30 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Takes a client in. Without an identity it has to say who it is before anything else.
-    pub async fn open(
-        hub: &Hub,
-        outlet: Arc<dyn Connection>,
-        authenticator: Authenticator,
-        identity: Option<Arc<Identity>>,
-    ) -> Self {
+    /// Takes a client in. Without an identity it has to say who it is before anything else. One that is not to be let in
+    /// is taken in as well, and told why.
+    pub async fn open(hub: &Hub, outlet: Arc<dyn Connection>, entrance: Entrance) -> Self {
+        let Entrance {
+            authenticator,
+            limits,
+            ip,
+            identity,
+        } = entrance;
+        let (mut identity, mut refusal) = match identity {
+            Ok(identity) => (identity, None),
+            Err(error) => (None, Some(Refused::Token(error))),
+        };
+        let user = identity
+            .as_ref()
+            .and_then(|identity| identity.user.as_deref());
+        let place = limits.enter_user(user, &hub.counters());
+        let place = place.unwrap_or_else(|over| {
+            refusal = Some(Refused::Limit(over));
+            None
+        });
+        if refusal.is_some() {
+            identity = None;
+        }
         let seat = hub
             .open(Arc::clone(&outlet), Shape::WebSocket, identity.clone())
             .await;
@@ -50,18 +89,20 @@ impl Session {
             outlet,
             counters: hub.counters(),
             authenticator,
+            limits,
+            ip,
             identity,
+            place,
             messages_max: hub.options().messages_per_minute_max,
             minute: Instant::now(),
             messages: 0,
         };
-        session.end_if_revoked();
+        match refusal {
+            None => session.end_if_revoked(),
+            Some(Refused::Token(error)) => session.reject(None, &error),
+            Some(Refused::Limit(over)) => session.refuse_for(None, &over),
+        }
         session
-    }
-
-    /// Tells a client that came with a token why it is not let in.
-    pub fn refuse_entrance(&self, error: &AuthError) {
-        self.reject(None, error);
     }
 
     /// Takes a fresh token of this identity.
@@ -123,7 +164,6 @@ impl Session {
 
     async fn ask(&mut self, ClientFrame { id, request }: ClientFrame) {
         if self.identity.is_none() && !says_who_it_is(&request) {
-            self.counters.auth_failures.add(1);
             let error = AuthError::Missing.to_string();
             self.refuse(id.as_ref(), ErrorCode::Unauthorized, &error);
             self.outlet.close(CloseCode::Unauthorized, NO_TOKEN);
@@ -184,6 +224,16 @@ impl Session {
             self.refuse(id, ErrorCode::Forbidden, message);
             return false;
         }
+        if self.identity.is_none() {
+            let user = identity.user.as_deref();
+            match self.limits.enter_user(user, &self.counters) {
+                Ok(place) => self.place = place,
+                Err(over) => {
+                    self.refuse_for(id, &over);
+                    return false;
+                }
+            }
+        }
         self.identity = Some(Arc::clone(&identity));
         self.seat
             .ask(Request::Identify {
@@ -199,16 +249,36 @@ impl Session {
 
     /// Tells a client that its token is not accepted. One that had none before is closed.
     fn reject(&self, id: Option<&RequestId>, error: &AuthError) {
-        let (code, close) = match error {
-            AuthError::Unavailable => (ErrorCode::Unavailable, CloseCode::TryAgainLater),
-            _ => (ErrorCode::Unauthorized, CloseCode::Unauthorized),
-        };
         let message = error.to_string();
-        self.refuse(id, code, &message);
-        self.counters.auth_failures.add(1);
-        if self.identity.is_none() {
-            self.outlet.close(close, &message);
+        if *error == AuthError::Unavailable {
+            self.refuse(id, ErrorCode::Unavailable, &message);
+            if self.identity.is_none() {
+                self.outlet.close(CloseCode::TryAgainLater, &message);
+            }
+            return;
         }
+        if let Some(over) = self.limits.auth_failed(self.ip, &self.counters) {
+            self.refuse_for(id, &over);
+            return;
+        }
+        self.refuse(id, ErrorCode::Unauthorized, &message);
+        if self.identity.is_none() {
+            self.outlet.close(CloseCode::Unauthorized, &message);
+        }
+    }
+
+    /// Ends a connection for which a limit leaves no room.
+    fn refuse_for(&self, id: Option<&RequestId>, over: &OverLimit) {
+        let message = over.message();
+        self.counters.client_errors.add(1);
+        self.answer(&ServerFrame::Error {
+            id,
+            code: ErrorCode::RateLimitExceeded,
+            message: &message,
+            limit: Some(over.max),
+            retry_after_ms: Some(over.retry_after.as_millis() as u64),
+        });
+        self.outlet.close(CloseCode::RateLimited, &message);
     }
 
     /// Revoked while it was being taken in: whoever was there when it was revoked is closed by the hub.
@@ -248,14 +318,18 @@ impl Session {
         for (n, token) in tokens.iter().enumerate() {
             match self.authenticator.permit(&token.0, user).await {
                 Ok(permit) => permits.push(permit),
+                Err(AuthError::Unavailable) => {
+                    let message = AuthError::Unavailable.to_string();
+                    self.refuse(id, ErrorCode::Unavailable, &message);
+                    return None;
+                }
                 Err(error) => {
-                    self.counters.auth_failures.add(1);
-                    let code = match error {
-                        AuthError::Unavailable => ErrorCode::Unavailable,
-                        _ => ErrorCode::Forbidden,
-                    };
+                    if let Some(over) = self.limits.auth_failed(self.ip, &self.counters) {
+                        self.refuse_for(id, &over);
+                        return None;
+                    }
                     let message = format!("\"tokens\", number {}: {error}", n + 1);
-                    self.refuse(id, code, &message);
+                    self.refuse(id, ErrorCode::Forbidden, &message);
                     return None;
                 }
             }

@@ -100,4 +100,22 @@ counters! {
     messages_limited,
     /// Events deleted because they were older than `--retain`.
     events_pruned,
+    /// Requests refused because pages of their origin may not use the server.
+    origins_refused,
+    /// Requests refused because they called a server for this machine by another name.
+    hosts_refused,
+    /// Requests refused because they contradicted themselves.
+    malformed_requests_refused,
+    /// Connections refused because all of `--max-connections` were taken.
+    server_limit_refused,
+    /// Connections refused because all of `--max-connections-per-ip` were taken.
+    ip_limit_refused,
+    /// Connections refused because all of `--max-connections-per-user` were taken.
+    user_limit_refused,
+    /// Failed authentications beyond `--max-auth-failures`.
+    auth_failures_limited,
+    /// Connections cut off because too many others waited for a request, too.
+    waiting_connections_cut,
+    /// Handshakes of TLS that failed or took too long.
+    tls_handshakes_failed,
 }

@@ -389,10 +389,10 @@ async fn routes_work_beside_those_of_an_application() {
     let address = listener.local_addr().unwrap();
     tokio::spawn(warp::serve(application(&hub)).incoming(listener).run());
 
-    let hello = "GET /hello/world HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let hello = "GET /hello/world HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = http(address, hello).await;
     assert_eq!((answer.status, &*answer.body), (200, "hello world"));
-    let health = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     assert_eq!(http(address, health).await.status, 200);
 
     let mut client = support::feed::Client::connect(address).await;

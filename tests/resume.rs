@@ -42,7 +42,7 @@ async fn get(server: &Process, path: &str) -> Answer {
     let mut stream = TcpStream::connect(address.expect("an address"))
         .await
         .expect("a server");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut answer = String::new();
     within("an answer", stream.read_to_string(&mut answer))

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("stats", &[]),
     ("auth", &["error", "event"]),
+    ("limits", &["stats"]),
     ("source", &["cursor", "error", "event"]),
     ("tail", &["cursor", "error", "event", "source", "stats"]),
     (
@@ -34,10 +35,12 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tail",
         ],
     ),
-    ("session", &["auth", "hub", "protocol", "stats"]),
+    ("session", &["auth", "hub", "limits", "protocol", "stats"]),
     (
         "http",
-        &["auth", "cursor", "event", "hub", "protocol", "session"],
+        &[
+            "auth", "cursor", "error", "event", "hub", "limits", "protocol", "session", "stats",
+        ],
     ),
     (
         "retention",
@@ -45,7 +48,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "config",
-        &["auth", "error", "hub", "retention", "source", "tail"],
+        &[
+            "auth",
+            "error",
+            "http",
+            "hub",
+            "retention",
+            "source",
+            "tail",
+        ],
     ),
     (
         "server",
@@ -67,6 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "config",
             "error",
             "event",
+            "http",
             "hub",
             "retention",
             "server",

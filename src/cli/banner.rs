@@ -14,15 +14,20 @@ const DIM: Style = Style::new().dimmed();
 pub(super) fn print(server: &Server, database: &DatabaseConfig) {
     let address = server.address();
     let cursor = server.broadcaster().cursor();
+    let (ws, http) = if server.is_encrypted() {
+        ("wss", "https")
+    } else {
+        ("ws", "http")
+    };
     let table = match &database.schema {
         Some(schema) => format!("{schema}.events"),
         None => "events".to_owned(),
     };
     if !stderr().is_terminal() {
         tracing::info!(
-            websocket = %format_args!("ws://{address}/ws"),
-            health = %format_args!("http://{address}/healthz"),
-            stats = %format_args!("http://{address}/api/v1/ws/stats"),
+            websocket = %format_args!("{ws}://{address}/ws"),
+            health = %format_args!("{http}://{address}/healthz"),
+            stats = %format_args!("{http}://{address}/api/v1/ws/stats"),
             database = %database.url,
             table,
             %cursor,
@@ -43,13 +48,13 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
         "
   {NAME}rowcast{NAME:#} {version}
 
-  WebSocket  {NAME}ws://{address}/ws{NAME:#}
-  Health     http://{address}/healthz
-  Counters   http://{address}/api/v1/ws/stats
+  WebSocket  {NAME}{ws}://{address}/ws{NAME:#}
+  Health     {http}://{address}/healthz
+  Counters   {http}://{address}/api/v1/ws/stats
   Database   {url}
   Table      {table} {DIM}(from cursor {cursor} on){DIM:#}
 
-  See events arrive:   {program} tail --url ws://{address}/ws
+  See events arrive:   {program} tail --url {ws}://{address}/ws
   Make one arrive:     {program} emit {set_url}{schema} tasks task.created '{{\"title\": \"hello\"}}'
   Or with any client:  INSERT INTO {table} (channel, type, payload) VALUES ('tasks', 'task.created', '{{}}');
 ",

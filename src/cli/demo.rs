@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::client::Wanted;
 use super::tail::{Format, Printer, follow};
-use super::{banner, serve};
+use super::{banner, signals};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::{Channels, NewEvent};
@@ -79,7 +79,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         left: args.count,
     };
     let result = tokio::select! {
-        () = server.run(serve::stop_signal()) => Ok(()),
+        () = server.run(signals::stop()) => Ok(()),
         result = follow(wanted, &mut printer) => result,
         Err(error) = write(writer.as_ref()) => Err(error),
     };

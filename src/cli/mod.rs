@@ -1,6 +1,7 @@
 //! The command line: what `--help` shows, and where each command goes.
 
 mod banner;
+mod check;
 mod client;
 #[cfg(feature = "sqlite")]
 mod demo;
@@ -10,6 +11,7 @@ mod log;
 mod migrate;
 mod prune;
 mod serve;
+mod signals;
 mod tail;
 mod token;
 mod verify;
@@ -61,6 +63,8 @@ enum Command {
     Prune(prune::PruneArgs),
     /// Look whether the database is fit for a feed, and mend what a restore or a failover left behind.
     Doctor(doctor::DoctorArgs),
+    /// Look whether everything is there that `rowcast serve` would need with these flags, and change nothing.
+    Check(Box<check::CheckArgs>),
     /// Insert events.
     Emit(emit::EmitArgs),
     /// Print events as they come, as a client of a running server.
@@ -155,6 +159,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
     match cli.command {
         None => serve::run(cli.serve).await,
         Some(Command::Serve(args)) => serve::run(*args).await,
+        Some(Command::Check(args)) => check::run(*args).await,
         Some(Command::Migrate(args)) => migrate::run(args).await,
         Some(Command::Prune(args)) => prune::run(args).await,
         Some(Command::Doctor(args)) => doctor::run(args).await,

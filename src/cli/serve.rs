@@ -1,6 +1,6 @@
 //! `rowcast serve`: until it is told to stop.
 
-use super::banner;
+use super::{banner, signals};
 use crate::config::{Config, ServeArgs};
 use crate::error::Error;
 use crate::server::Server;
@@ -19,34 +19,23 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
             tracing::warn!("public: everybody who reaches this address can read every channel");
         }
     }
-    server.run(stop_signal()).await;
+    // Whoever is told that it is ready may send signals at once.
+    let stopping = signals::stop();
+    let reloading = signals::reload_at_hangup(server.reload_handle());
+    signals::ready(&format!("serving {}", server.address()));
+    // That this task gets its turn is what it tells.
+    let watching = signals::watchdog(async || true);
+    tokio::select! {
+        () = server.run(stopping) => {}
+        // Neither ends before the server does.
+        ((), ()) = async { tokio::join!(reloading, watching) } => {}
+    }
     Ok(())
 }
 
 /// Every connection is an open file, and the usual soft limit is 1,024.
-fn raise_open_files_limit() {
+pub(super) fn raise_open_files_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "could not raise the limit of open files, which is the limit of connections");
-    }
-}
-
-/// Waits for Ctrl-C or a polite kill.
-pub(super) async fn stop_signal() {
-    #[cfg(unix)]
-    let terminate = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => drop(terminate.recv().await),
-            Err(error) => {
-                tracing::warn!(%error, "only Ctrl-C ends this cleanly");
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
     }
 }

@@ -2,6 +2,7 @@
 //! the manual and `--help`.
 
 mod auth;
+mod network;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use clap::Args;
 
 use crate::auth::AuthOptions;
 use crate::error::Error;
+use crate::http::NetworkOptions;
 use crate::hub::HubOptions;
 use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
@@ -17,6 +19,7 @@ use crate::tail::PollInterval;
 
 pub use auth::AuthArgs;
 pub(crate) use auth::secret;
+pub use network::NetworkArgs;
 
 /// The database when none is named: a file in the present folder.
 const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
@@ -59,6 +62,10 @@ pub struct Config {
     pub retention: Option<Retention>,
     /// Whose tokens to accept. None: nobody is asked, and everybody may read everything.
     pub auth: Option<AuthOptions>,
+    /// Who gets as far as that: origins, addresses, limits, TLS.
+    pub network: NetworkOptions,
+    /// How long clients may take at shutdown to end their requests and close their connections.
+    pub grace_period: Duration,
 }
 
 impl Config {
@@ -73,6 +80,8 @@ impl Config {
             hub: HubOptions::default(),
             retention: None,
             auth: None,
+            network: NetworkOptions::default(),
+            grace_period: network::DEFAULT_GRACE_PERIOD,
         }
     }
 }
@@ -137,6 +146,10 @@ pub struct ServeArgs {
     /// Who may connect.
     #[command(flatten)]
     pub auth: AuthArgs,
+
+    /// Who gets as far as the routes.
+    #[command(flatten)]
+    pub network: NetworkArgs,
 
     /// Longest time an event can go unseen: how often to look at the table when nothing happens.
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL", help_heading = "Speed")]
@@ -275,8 +288,10 @@ impl TryFrom<ServeArgs> for Config {
             retention
         });
         let defaults = HubOptions::default();
+        let hello_timeout = args.network.handshake_timeout;
         Ok(Self {
             auth,
+            grace_period: args.network.grace_period,
             retention,
             database,
             migrate: args.migrate,
@@ -295,8 +310,9 @@ impl TryFrom<ServeArgs> for Config {
                 messages_per_minute_max: Some(args.max_messages_per_minute)
                     .filter(|&messages| messages > 0),
                 ping_interval: Some(args.ping_interval).filter(|interval| !interval.is_zero()),
-                hello_timeout: defaults.hello_timeout,
+                hello_timeout,
             },
+            network: args.network.options(args.public)?,
         })
     }
 }

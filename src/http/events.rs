@@ -11,7 +11,8 @@ use warp::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MA
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-use super::gate::{CHANNEL_TOKEN, Granted};
+use super::gate::{Admission, CHANNEL_TOKEN};
+use super::granted::Granted;
 use super::query::{Query, Refusal, raw_query};
 use super::{Gate, json, problem};
 use crate::cursor::Cursor;
@@ -37,16 +38,19 @@ pub(super) fn route(
     gate: Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
+        .and(gate.admission())
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(move |query: String, headers: HeaderMap| {
-            let (hub, gate) = (hub.clone(), gate.clone());
-            async move {
-                answer(&hub, &gate, &query, &headers)
-                    .await
-                    .unwrap_or_else(Refusal::respond)
-            }
-        })
+        .then(
+            move |admission: Admission, query: String, headers: HeaderMap| {
+                let (hub, gate) = (hub.clone(), gate.clone());
+                async move {
+                    answer(&hub, &gate, &admission, &query, &headers)
+                        .await
+                        .unwrap_or_else(Refusal::respond)
+                }
+            },
+        )
 }
 
 /// `GET /cursor`.
@@ -59,21 +63,24 @@ pub(super) fn cursor(
         cursor: &'a str,
     }
     warp::get()
+        .and(gate.admission())
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(move |query: String, headers: HeaderMap| {
-            let (hub, gate) = (hub.clone(), gate.clone());
-            async move {
-                if let Err(refusal) = gate.identity(&headers, &query).await {
-                    return refusal.respond();
+        .then(
+            move |admission: Admission, query: String, headers: HeaderMap| {
+                let (hub, gate) = (hub.clone(), gate.clone());
+                async move {
+                    if let Err(refusal) = gate.identity(&admission, &headers, &query).await {
+                        return refusal.respond();
+                    }
+                    let cursor = &hub.edge();
+                    let mut response = json(StatusCode::OK, &Present { cursor });
+                    let never = HeaderValue::from_static("no-store");
+                    response.headers_mut().insert(CACHE_CONTROL, never);
+                    response
                 }
-                let cursor = &hub.edge();
-                let mut response = json(StatusCode::OK, &Present { cursor });
-                let never = HeaderValue::from_static("no-store");
-                response.headers_mut().insert(CACHE_CONTROL, never);
-                response
-            }
-        })
+            },
+        )
 }
 
 /// The body of an answer.
@@ -103,14 +110,18 @@ struct Found {
 async fn answer(
     hub: &Hub,
     gate: &Gate,
+    admission: &Admission,
     query: &str,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let identity = gate.identity(headers, query).await?;
+    // It counts while it waits.
+    let (identity, _place) = gate.identity(admission, headers, query).await?;
     let query = &Query::parse(query);
     query.allow(&["channels", "after", "limit", "wait", CHANNEL_TOKEN])?;
     let channels = query.channels(hub.options().subscriptions_max)?;
-    let permits = gate.permits(&identity, query.all(CHANNEL_TOKEN)).await?;
+    let permits = gate
+        .permits(admission, &identity, query.all(CHANNEL_TOKEN))
+        .await?;
     let granted = Granted::of(&identity, &permits, &channels)?;
     let after = query.since("after")?;
     let limit = query.number("limit", LIMIT, LIMIT_MAX)?;

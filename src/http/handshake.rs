@@ -1,6 +1,8 @@
 //! The opening handshake (RFC 6455, section 4.2). We answer it ourselves, because warp's own WebSocket allocates
 //! 128 KiB for every connection; what follows the handshake is in `ws.rs`.
 
+use std::sync::Arc;
+
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade;
@@ -14,10 +16,13 @@ use warp::http::{Response as HttpResponse, StatusCode};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::gate::Admission;
 use super::query::raw_query;
-use super::token::{self, Entrance};
+use super::token;
 use super::{Gate, problem, ws};
 use crate::hub::Hub;
+use crate::limits::Place;
+use crate::session::Entrance;
 
 /// The only version there is.
 const VERSION: &str = "13";
@@ -25,23 +30,29 @@ const VERSION: &str = "13";
 /// Answers a handshake and starts the session.
 pub(super) fn route(
     hub: Hub,
-    gate: Gate,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+    gate: &Gate,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
+    let gate = gate.clone();
     warp::get()
+        .and(gate.admission())
         .and(warp::header::headers_cloned())
         .and(raw_query())
         .and(warp::ext::optional::<OnUpgrade>())
         .then(
-            move |headers: HeaderMap, query: String, upgrade: Option<OnUpgrade>| {
+            move |admission: Admission,
+                  headers: HeaderMap,
+                  query: String,
+                  upgrade: Option<OnUpgrade>| {
                 let (hub, gate) = (hub.clone(), gate.clone());
-                async move { answer(hub, gate, &headers, &query, upgrade).await }
+                async move { answer(hub, &gate, &admission, &headers, &query, upgrade).await }
             },
         )
 }
 
 async fn answer(
     hub: Hub,
-    gate: Gate,
+    gate: &Gate,
+    admission: &Admission,
     headers: &HeaderMap,
     query: &str,
     upgrade: Option<OnUpgrade>,
@@ -74,11 +85,12 @@ async fn answer(
         Err(refusal) => return *refusal,
     };
     // A browser cannot read why a handshake was refused: it succeeds, and the connection is closed with a reason.
-    let entrance = gate.entrance(headers, query).await;
+    let entrance = gate.entrance(admission, headers, query).await;
+    let place = admission.place();
     tokio::spawn(async move {
         match upgrade.await {
             // In a task of its own: this one holds hyper's state until it ends, twice what a session needs.
-            Ok(upgraded) => start(hub, gate, entrance, upgraded),
+            Ok(upgraded) => start(hub, entrance, place, upgraded),
             Err(error) => tracing::debug!(%error, "a client went away during the handshake"),
         }
     });
@@ -115,20 +127,31 @@ fn subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Box<Response
 
 /// Takes the TCP stream back from hyper, so that frames are written straight to it. Whatever else the stream is (TLS,
 /// in an application that mounts our routes) is served by a slower path.
-fn start(hub: Hub, gate: Gate, entrance: Entrance, upgraded: Upgraded) {
-    let door = ws::Door {
-        hub,
-        authenticator: gate.authenticator,
-        entrance,
-    };
-    match upgrade::downcast::<TokioIo<TcpStream>>(upgraded) {
-        Ok(parts) => {
-            tokio::spawn(ws::serve_tcp(door, parts.io.into_inner(), parts.read_buf));
+fn start(hub: Hub, entrance: Entrance, place: Option<Arc<Place>>, upgraded: Upgraded) {
+    // As our own server has it, and as warp's has it, in an application that mounts our routes.
+    let tcp = upgraded
+        .downcast::<TokioIo<TcpStream>>()
+        .map(|parts| (parts.io.into_inner(), parts.read_buf))
+        .or_else(|upgraded: Upgraded| {
+            let parts = upgrade::downcast::<TokioIo<TcpStream>>(upgraded)?;
+            Ok::<_, Upgraded>((parts.io.into_inner(), parts.read_buf))
+        });
+    match tcp {
+        Ok((stream, early)) => {
+            let serving = ws::serve_tcp(hub, entrance, stream, early);
+            tokio::spawn(holding(place, serving));
         }
         Err(upgraded) => {
-            tokio::spawn(ws::serve_stream(door, TokioIo::new(upgraded)));
+            let serving = ws::serve_stream(hub, entrance, TokioIo::new(upgraded));
+            tokio::spawn(holding(place, serving));
         }
     }
+}
+
+/// The connection counts for as long as it is served.
+async fn holding(place: Option<Arc<Place>>, serving: impl Future<Output = ()>) {
+    serving.await;
+    drop(place);
 }
 
 fn upgrade_required(message: &str) -> Response {

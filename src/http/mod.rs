@@ -2,27 +2,42 @@
 
 mod accept;
 mod events;
+mod front;
 mod gate;
+mod granted;
 mod handshake;
+mod limits;
+mod lobby;
+mod options;
+mod origin;
 mod outbox;
+mod peer;
 mod query;
 mod sse;
+mod tls;
 mod token;
 mod ws;
 
 use serde::Serialize;
 use warp::http::StatusCode;
 use warp::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, HeaderValue,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW,
+    HeaderValue,
 };
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use crate::hub::Hub;
 
+use gate::Admission;
+
 pub(crate) use accept::serve;
 pub use gate::Gate;
+pub(crate) use gate::connections_of_open_files;
+pub use options::{NetworkOptions, TlsFiles};
+pub(crate) use origin::read as read_origins;
+pub use origin::{OriginRule, Site};
+pub(crate) use tls::{Tls, check as check_tls};
 
 /// The routes of a feed, to serve alone or to mount in a warp application of yours.
 ///
@@ -39,36 +54,46 @@ pub fn routes(
     hub: &Hub,
     gate: &Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
-    let socket = warp::path!("ws").and(handshake::route(hub.clone(), gate.clone()));
+    let gate = gate.counting(hub);
+    let socket = warp::path!("ws").and(admitted(&gate, handshake::route(hub.clone(), &gate)));
     let health = warp::path!("healthz")
         // Those who watch over servers ask with HEAD.
         .and(warp::get().or(warp::head()).unify())
         .map(|| json(StatusCode::OK, &Health { status: "ok" }));
     let counters = hub.counters();
-    let stats = warp::path!("api" / "v1" / "ws" / "stats")
-        .and(warp::get())
-        .map(move || json(StatusCode::OK, &counters.snapshot()));
-    let sse = warp::path!("sse").and(sse::route(hub.clone(), gate.clone()));
-    let events = warp::path!("events").and(events::route(hub.clone(), gate.clone()));
-    let cursor = warp::path!("cursor").and(events::cursor(hub.clone(), gate.clone()));
+    let stats = warp::get().map(move || json(StatusCode::OK, &counters.snapshot()));
+    let stats = warp::path!("api" / "v1" / "ws" / "stats").and(admitted(&gate, stats));
+    let sse = warp::path!("sse").and(admitted(&gate, sse::route(hub.clone(), gate.clone())));
+    let events =
+        warp::path!("events").and(admitted(&gate, events::route(hub.clone(), gate.clone())));
+    let cursor =
+        warp::path!("cursor").and(admitted(&gate, events::cursor(hub.clone(), gate.clone())));
     let plain = sse.or(events).unify().or(cursor).unify();
-    // A page of any origin may open the WebSocket, which no browser asks about, so it may as well read the same here.
     let preflight = warp::path!("sse")
         .or(warp::path!("events"))
         .unify()
         .or(warp::path!("cursor"))
         .unify()
-        .and(warp::options())
-        .map(allow);
-    let plain = plain.or(preflight).unify().map(|mut reply: Response| {
-        let headers = reply.headers_mut();
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-        let shown = HeaderValue::from_static("etag, retry-after");
-        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, shown);
-        reply
-    });
-    let feed = socket.or(plain).unify();
-    feed.or(health).unify().or(stats).unify()
+        .and(admitted(&gate, warp::options().map(allow)));
+    let feed = socket.or(plain).unify().or(preflight).unify();
+    let feed = feed.or(stats).unify().recover(gate::turned_away).unify();
+    feed.or(health).unify()
+}
+
+/// A route that only those come to who get past the gate.
+fn admitted<F>(
+    gate: &Gate,
+    route: F,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<F>
+where
+    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync,
+{
+    gate.admission()
+        .and(route)
+        .map(|admission: Admission, mut response: Response| {
+            admission.mark(response.headers_mut());
+            response
+        })
 }
 
 /// What a browser is told that asks whether a page of another origin may send headers of its own.

@@ -13,10 +13,12 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use super::Gate;
-use super::gate::{CHANNEL_TOKEN, Granted};
+use super::gate::{Admission, CHANNEL_TOKEN};
+use super::granted::Granted;
 use super::outbox::Outbox;
 use super::query::{Query, Refusal, raw_query};
 use crate::hub::{Hub, Request, Seat};
+use crate::limits::UserPlace;
 use crate::protocol::{ResetReason, ServerFrame, Shape, Since};
 
 /// Something is sent at least this often, so that nobody between takes the connection for dead: proxies give up after 60 s.
@@ -33,29 +35,35 @@ pub(super) fn route(
     gate: Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     warp::get()
+        .and(gate.admission())
         .and(raw_query())
         .and(warp::header::headers_cloned())
-        .then(move |query: String, headers: HeaderMap| {
-            let (hub, gate) = (hub.clone(), gate.clone());
-            async move {
-                answer(&hub, &gate, &query, &headers)
-                    .await
-                    .unwrap_or_else(Refusal::respond)
-            }
-        })
+        .then(
+            move |admission: Admission, query: String, headers: HeaderMap| {
+                let (hub, gate) = (hub.clone(), gate.clone());
+                async move {
+                    answer(&hub, &gate, &admission, &query, &headers)
+                        .await
+                        .unwrap_or_else(Refusal::respond)
+                }
+            },
+        )
 }
 
 async fn answer(
     hub: &Hub,
     gate: &Gate,
+    admission: &Admission,
     query: &str,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let identity = gate.identity(headers, query).await?;
+    let (identity, place) = gate.identity(admission, headers, query).await?;
     let query = &Query::parse(query);
     query.allow(&["channels", "since", "named", CHANNEL_TOKEN])?;
     let channels = query.channels(hub.options().subscriptions_max)?;
-    let permits = gate.permits(&identity, query.all(CHANNEL_TOKEN)).await?;
+    let permits = gate
+        .permits(admission, &identity, query.all(CHANNEL_TOKEN))
+        .await?;
     Granted::of(&identity, &permits, &channels)?;
     let since = query.since("since")?;
     // The URL stays as it was when the browser comes back, so this comes first. A browser never tries again that is told
@@ -94,7 +102,11 @@ async fn answer(
     };
     seat.ask(subscribe).await;
     gate.check_again(&identity)?;
-    let body = messages(Listener { seat, outbox });
+    let body = messages(Listener {
+        seat,
+        outbox,
+        _place: place,
+    });
     let mut response = warp::reply::stream(body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -114,6 +126,7 @@ async fn answer(
 struct Listener {
     seat: Seat,
     outbox: Arc<Outbox>,
+    _place: Option<UserPlace>,
 }
 
 impl Drop for Listener {
@@ -125,7 +138,7 @@ impl Drop for Listener {
 /// What waits in the outbox, as it comes. The client is gone when this is dropped.
 fn messages(listener: Listener) -> impl Stream<Item = Result<Bytes, std::io::Error>> {
     stream! {
-        let Listener { seat, outbox } = &listener;
+        let Listener { seat, outbox, .. } = &listener;
         yield Ok(format!("retry: {}\n\n", fastrand::u32(RETRY_MS)).into());
         let mut quiet_until = Instant::now() + KEEP_ALIVE;
         loop {

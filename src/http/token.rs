@@ -1,7 +1,5 @@
 //! Where a request may carry its token, and the answer to one that carries none that is accepted.
 
-use std::sync::Arc;
-
 use warp::http::StatusCode;
 use warp::http::header::{
     AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, SEC_WEBSOCKET_PROTOCOL, WWW_AUTHENTICATE,
@@ -9,7 +7,7 @@ use warp::http::header::{
 use warp::reply::Response;
 
 use super::problem;
-use crate::auth::{AuthError, Identity};
+use crate::auth::AuthError;
 
 /// The parameter of a URL that has a token. URLs end up in logs of others, so every other way is better.
 pub(super) const PARAMETER: &str = "token";
@@ -81,9 +79,6 @@ pub(super) fn refuse(error: &AuthError) -> Response {
     response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     response
 }
-
-/// A client at the door: who it is; None if it has yet to say so; or why it is not let in.
-pub(super) type Entrance = Result<Option<Arc<Identity>>, AuthError>;
 
 #[cfg(test)]
 mod tests {

@@ -14,11 +14,9 @@ use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::outbox::Outbox;
-use super::token::Entrance;
-use crate::auth::Authenticator;
 use crate::hub::Hub;
 use crate::protocol::CloseCode;
-use crate::session::Session;
+use crate::session::{Entrance, Session};
 
 /// Clients say little: most frames fit, larger ones take a few more reads. Allocated for every connection.
 const READ_BUFFER_BYTES: usize = 256;
@@ -33,11 +31,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const STREAM_READ_BYTES: usize = 4096;
 
 /// Serves a client over TCP until it leaves. `early` is what was read behind the handshake.
-pub(super) async fn serve_tcp(door: Door, stream: TcpStream, early: Bytes) {
-    let bytes_max = door.hub.options().outbox_bytes_max;
+pub(super) async fn serve_tcp(hub: Hub, entrance: Entrance, stream: TcpStream, early: Bytes) {
+    let bytes_max = hub.options().outbox_bytes_max;
     let outbox = Arc::new(Outbox::new(Some(stream), bytes_max));
     // What takes a moment only is boxed, here and below: this future is allocated for as long as the client stays.
-    let mut peer = Box::pin(Peer::open(door, Arc::clone(&outbox), early)).await;
+    let mut peer = Box::pin(Peer::open(hub, entrance, Arc::clone(&outbox), early)).await;
     // What came with the handshake is not announced by the socket again.
     let mut flow = peer.receive(&mut Tcp(&outbox)).await;
     while flow == Flow::Open {
@@ -95,9 +93,13 @@ async fn end(outbox: &Outbox) {
 }
 
 /// Serves a client over any other stream until it leaves.
-pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(door: Door, stream: S) {
-    let outbox = Arc::new(Outbox::new(None, door.hub.options().outbox_bytes_max));
-    let mut peer = Peer::open(door, Arc::clone(&outbox), Bytes::new()).await;
+pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
+    hub: Hub,
+    entrance: Entrance,
+    stream: S,
+) {
+    let outbox = Arc::new(Outbox::new(None, hub.options().outbox_bytes_max));
+    let mut peer = Peer::open(hub, entrance, Arc::clone(&outbox), Bytes::new()).await;
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = vec![0; STREAM_READ_BYTES];
     let mut flow = Flow::Open;
@@ -163,13 +165,6 @@ enum Flow {
     Over,
 }
 
-/// What a connection is opened with.
-pub(super) struct Door {
-    pub hub: Hub,
-    pub authenticator: Authenticator,
-    pub entrance: Entrance,
-}
-
 /// The client at the other end.
 struct Peer {
     session: Session,
@@ -177,12 +172,7 @@ struct Peer {
 }
 
 impl Peer {
-    async fn open(door: Door, outbox: Arc<Outbox>, early: Bytes) -> Self {
-        let Door {
-            hub,
-            authenticator,
-            entrance,
-        } = door;
+    async fn open(hub: Hub, entrance: Entrance, outbox: Arc<Outbox>, early: Bytes) -> Self {
         let limit = hub.options().message_bytes_max;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
@@ -193,15 +183,7 @@ impl Peer {
         // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
         let codec =
             WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
-        let (identity, refusal) = match entrance {
-            Ok(identity) => (identity, None),
-            Err(error) => (None, Some(error)),
-        };
-        let outlet = Arc::clone(&outbox) as Arc<_>;
-        let session = Session::open(&hub, outlet, authenticator, identity).await;
-        if let Some(error) = refusal {
-            session.refuse_entrance(&error);
-        }
+        let session = Session::open(&hub, outbox, entrance).await;
         Self { session, codec }
     }
 

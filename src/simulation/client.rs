@@ -14,8 +14,9 @@ use super::SETTLE;
 use crate::auth::{Authenticator, Grants, Identity};
 use crate::event::{ChannelPattern, Channels};
 use crate::hub::{Connection, Frames, Hub, Written};
+use crate::limits::{AuthFailures, Limits, Users};
 use crate::protocol::CloseCode;
-use crate::session::Session;
+use crate::session::{Entrance, Session};
 
 const PATTERNS: [&str; 8] = [
     "*",
@@ -123,11 +124,18 @@ impl Client {
         random: &mut Rng,
     ) {
         let socket = Arc::new(Socket::new(bytes_per_ms));
-        let nobody_is_asked = Authenticator::open();
-        let identity = Some(self.identity());
+        let entrance = Entrance {
+            identity: Ok(Some(self.identity())),
+            ip: None,
+            authenticator: Authenticator::open(),
+            limits: Arc::new(Limits {
+                users: Users::new(0),
+                failures: AuthFailures::new(0),
+            }),
+        };
         let first = self.tokens.len() - 1;
         let outlet = Arc::clone(&socket) as Arc<dyn Connection>;
-        let mut session = Session::open(hub, outlet, nobody_is_asked, identity).await;
+        let mut session = Session::open(hub, outlet, entrance).await;
         let since = cursor.as_deref().unwrap_or("now").to_owned();
         // In one request, or in several: an order that clients made of parts have.
         let at_once = random.bool() || cursor.is_none();

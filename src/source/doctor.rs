@@ -12,6 +12,8 @@ pub struct Finding {
     pub text: String,
     /// What to do about it.
     pub advice: Option<String>,
+    /// Whether a server that may migrate mends it when it starts.
+    pub mended_at_start: bool,
 }
 
 /// How something is.
@@ -49,17 +51,30 @@ impl Finding {
             verdict,
             text: text.into(),
             advice,
+            mended_at_start: false,
         }
+    }
+
+    pub(super) fn mended_at_start(mut self) -> Self {
+        self.mended_at_start = true;
+        self
     }
 
     /// The tables are of our making, or why not. [`Error::Unusable`] says what to do.
     pub(super) fn of_migrations(checked: Result<(), Error>) -> Result<Self, Error> {
         match checked {
             Ok(()) => Ok(Self::fine("all migrations are applied")),
-            Err(Error::Unusable(text)) => Ok(Self::problem(
-                format!("migrations: {text}"),
-                "`rowcast migrate` applies what is missing",
-            )),
+            Err(Error::Unusable(text)) => {
+                let finding = Self::problem(
+                    format!("migrations: {text}"),
+                    "`rowcast migrate` applies what is missing",
+                );
+                Ok(if text.contains("are not applied") {
+                    finding.mended_at_start()
+                } else {
+                    finding
+                })
+            }
             Err(error) => Err(error),
         }
     }
@@ -93,6 +108,15 @@ pub async fn examine(
         DatabaseKind::Sqlite => super::sqlite::doctor::examine(config, wanted, progress).await,
         #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
         _ => unreachable!("DatabaseUrl::parse refuses databases that were not built in"),
+    }
+}
+
+/// The file of a SQLite database, where it is not there yet.
+pub fn absent_file(config: &DatabaseConfig) -> Option<std::path::PathBuf> {
+    match config.url.kind() {
+        #[cfg(feature = "sqlite")]
+        DatabaseKind::Sqlite => super::sqlite::doctor::absent_file(config),
+        _ => None,
     }
 }
 

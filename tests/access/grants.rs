@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::feed::{Client, Feed, ids};
+use crate::support::feed::{Client, Feed, ids, until};
 use crate::support::token::{ask_for_tokens, now, token, token_for};
 
 async fn feed() -> Feed {
@@ -114,6 +114,10 @@ async fn history_is_granted_like_the_present() {
     let past = feed
         .insert(&["tasks", "inbox:bob", "inbox:ann", "secret"])
         .await;
+    until("the feed has seen them", async || {
+        feed.broadcaster.cursor().id() >= past.last().copied()
+    })
+    .await;
     let mut ann = connect(&feed, &token_for("ann", &["tasks"])).await;
     let asked = json!({"type": "subscribe", "channels": ["*"], "since": "earliest"});
     ann.say(&asked).await;

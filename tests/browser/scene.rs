@@ -77,7 +77,7 @@ impl Scene {
         until("the server has seen the last row", async || {
             let answer = http(
                 address,
-                "GET /cursor HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                "GET /cursor HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
             )
             .await;
             let body: Value = serde_json::from_str(&answer.body).expect("JSON");

@@ -96,7 +96,8 @@ impl Scene {
 
     /// What `/api/v1/ws/stats` says.
     pub async fn stats(&self) -> serde_json::Value {
-        let request = "GET /api/v1/ws/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let request =
+            "GET /api/v1/ws/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         let answer = http(self.server_address(), request).await;
         serde_json::from_str(&answer.body).expect("stats are JSON")
     }

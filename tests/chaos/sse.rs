@@ -56,7 +56,7 @@ impl Body {
         } else {
             format!("Last-Event-ID: {last_id}\r\n")
         };
-        let request = format!("GET /sse?channels=* HTTP/1.1\r\nHost: x\r\n{last}\r\n");
+        let request = format!("GET /sse?channels=* HTTP/1.1\r\nHost: localhost\r\n{last}\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {

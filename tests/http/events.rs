@@ -8,7 +8,8 @@ use tokio::time::sleep;
 use crate::support::feed::{Answer, Feed, http, ids, timed, until};
 
 async fn get(feed: &Feed, path: &str, header: &str) -> (Answer, Value) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n");
     let answer = http(feed.address, &request).await;
     let body = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
     (answer, body)
@@ -183,13 +184,14 @@ async fn browsers_and_watchers_ask_first() {
     let feed = Feed::start().await;
     for path in ["/sse?channels=a", "/events?channels=a", "/cursor"] {
         let request = format!(
-            "OPTIONS {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: http://localhost:5173\r\n\
+            "OPTIONS {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: http://localhost:5173\r\n\
              Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: if-none-match\r\n\r\n"
         );
         let answer = http(feed.address, &request).await;
         assert_eq!(answer.status, 204, "{path}");
         for header in [
-            "access-control-allow-origin: *",
+            "access-control-allow-origin: http://localhost:5173",
+            "vary: origin",
             "access-control-allow-methods: get",
         ] {
             assert!(
@@ -205,7 +207,7 @@ async fn browsers_and_watchers_ask_first() {
             answer.headers
         );
     }
-    let request = "HEAD /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = "HEAD /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = http(feed.address, request).await;
     assert_eq!((answer.status, &*answer.body), (200, ""));
 }

@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use rowcast::source::{Insert, open_insert};
 use rowcast::{
     Broadcaster, Channels, Config, DatabaseConfig, EventId, HubOptions, Migrate, NewEvent,
-    PollInterval, Server,
+    PollInterval, Reload, Server,
 };
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
@@ -52,6 +52,7 @@ pub async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
 pub struct Feed {
     pub address: SocketAddr,
     pub broadcaster: Broadcaster,
+    pub reload: Reload,
     insert: Arc<dyn Insert>,
     running: JoinHandle<()>,
     shutdown: Option<oneshot::Sender<()>>,
@@ -68,7 +69,7 @@ impl Feed {
         Self::start_configured(|config| change(&mut config.hub)).await
     }
 
-    /// The same, and whatever else is to be different.
+    /// The same, with whatever else is different.
     pub async fn start_configured(change: impl FnOnce(&mut Config)) -> Self {
         let folder = super::temp_dir();
         let database = database_in(&folder);
@@ -82,6 +83,7 @@ impl Feed {
             .await
             .expect("the server has made the tables");
         let (address, broadcaster) = (server.address(), server.broadcaster().clone());
+        let reload = server.reload_handle();
         let (shutdown, asked) = oneshot::channel();
         let running = tokio::spawn(server.run(async {
             // A test that drops the feed does not ask for a shutdown.
@@ -92,6 +94,7 @@ impl Feed {
         Self {
             address,
             broadcaster,
+            reload,
             insert,
             running,
             shutdown: Some(shutdown),
@@ -158,7 +161,7 @@ impl Feed {
     pub async fn stats(&self) -> Value {
         let answer = http(
             self.address,
-            "GET /api/v1/ws/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "GET /api/v1/ws/stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         )
         .await;
         assert_eq!(answer.status, 200);

@@ -19,7 +19,7 @@ pub const FIN: u8 = 0x80;
 const MASK_BIT: u8 = 0x80;
 const MASK: [u8; 4] = [0x12, 0x9a, 0x00, 0xff];
 
-pub const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// A complete frame of a client.

@@ -22,7 +22,7 @@ async fn what_is_no_handshake_is_told_so_in_json() {
     let key = "dGhlIHNhbXBsZSBub25jZQ==";
     let cases: Vec<(String, u16, &str, &[&str])> = vec![
         (
-            "GET /ws HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+            "GET /ws HTTP/1.1\r\nHost: localhost\r\n\r\n".into(),
             426,
             "WebSocket endpoint",
             &["upgrade: websocket", VERSION, "connection: upgrade"],
@@ -52,25 +52,25 @@ async fn what_is_no_handshake_is_told_so_in_json() {
             &["allow: get"],
         ),
         (
-            "POST /ws HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".into(),
+            "POST /ws HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".into(),
             405,
             "GET only",
             &["allow: get"],
         ),
         (
-            "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+            "GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n".into(),
             404,
             "there are /ws",
             &[],
         ),
         (
-            "GET /ws/ HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+            "GET /ws/ HTTP/1.1\r\nHost: localhost\r\n\r\n".into(),
             426,
             "WebSocket endpoint",
             &[],
         ),
         (
-            "GET /ws/more HTTP/1.1\r\nHost: x\r\n\r\n".into(),
+            "GET /ws/more HTTP/1.1\r\nHost: localhost\r\n\r\n".into(),
             404,
             "there are /ws",
             &[],

@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::client::{Client, Follow, Wanted};
-use super::serve::stop_signal;
+use super::signals::interrupted;
 use crate::config::DatabaseArgs;
 use crate::error::Error;
 use crate::event::{Channel, EventId};
@@ -118,7 +118,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Error> {
     let progress = progress(args.length);
     tokio::select! {
         () = show(&progress, start, args.length, &receivers) => {}
-        () = stop_signal() => {}
+        () = interrupted() => {}
     }
     let length = start.elapsed();
     stop.store(true, Ordering::Relaxed);
@@ -132,7 +132,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<(), Error> {
     let table = tokio::select! {
         table = settle(ledger.as_ref(), &channel, first_id, &receivers, args.patience) => table?,
         // Asked to stop a second time, or once while waiting.
-        () = stop_signal() => rows::in_table(ledger.as_ref(), &channel, first_id).await?,
+        () = interrupted() => rows::in_table(ledger.as_ref(), &channel, first_id).await?,
     };
     for receiver in &receivers {
         receiver.stop();

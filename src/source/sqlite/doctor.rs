@@ -1,5 +1,7 @@
 //! What can be wrong with a SQLite file, and how it is mended.
 
+use std::path::PathBuf;
+
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{ConnectOptions as _, Executor as _};
 
@@ -61,6 +63,13 @@ pub(in crate::source) async fn examine(
     Ok(examination.findings)
 }
 
+/// The file, where it is not there yet.
+pub(in crate::source) fn absent_file(config: &DatabaseConfig) -> Option<PathBuf> {
+    let options = connect_options(config, Migrate::Auto).ok()?;
+    let path = options.get_filename();
+    (!path.exists()).then(|| path.to_owned())
+}
+
 struct Examination {
     connection: SqliteConnection,
     repair: bool,
@@ -80,10 +89,13 @@ impl Examination {
                 .await
                 .map_err(Error::database(DOING))?;
         if columns.is_empty() {
-            self.found(Finding::problem(
-                "there is no table events",
-                "`rowcast migrate` creates it, if this is the file that was meant",
-            ));
+            self.found(
+                Finding::problem(
+                    "there is no table events",
+                    "`rowcast migrate` creates it, if this is the file that was meant",
+                )
+                .mended_at_start(),
+            );
             return Ok(false);
         }
         if let Some(missing) = missing(&COLUMNS, &columns) {

@@ -119,7 +119,7 @@ impl Examination {
             self.found(Finding::problem(
                 format!("there is no table events {place}"),
                 "`rowcast migrate` creates it; if it is in another schema, name that with --schema",
-            ));
+            ).mended_at_start());
             return Ok(false);
         }
         if let Some(missing) = missing(&COLUMNS, &columns) {
