@@ -119,6 +119,13 @@ impl NetworkArgs {
     }
 }
 
+/// An origin, as the text of the flag shows. What is said about flags has no URL in it, as that may be a database's.
+fn origin(text: &str) -> Result<OriginRule, String> {
+    text.parse().map_err(|_| {
+        "an origin is a scheme, a host and perhaps a port, without a path; --help shows some".into()
+    })
+}
+
 /// A network, or one address.
 fn network(text: &str) -> Result<IpNet, String> {
     let address = || text.parse().map(|ip: std::net::IpAddr| IpNet::from(ip));
