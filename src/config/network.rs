@@ -24,6 +24,7 @@ pub struct NetworkArgs {
     #[arg(
         long,
         value_name = "ORIGIN",
+        value_parser = origin,
         value_delimiter = ' ',
         env = "ROWCAST_ALLOW_ORIGIN",
         help = "Let pages of this origin use the server, beside its own: https://app.example.com, https://*.example.com, * or null. May be repeated; spaces between several in the environment"
