@@ -120,17 +120,11 @@ async fn database(database: &DatabaseConfig, migrate: Migrate, report: &mut Repo
     let migrates = migrate == Migrate::Auto;
     if let Some(path) = absent_file(database) {
         let shown = path.display();
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        if !migrates {
-            let advice = "`rowcast migrate` creates it; or start with --migrate auto";
-            report.problem(format!("there is no {shown}"), Some(advice));
-        } else if folder.is_none_or(std::path::Path::is_dir) {
+        if migrates {
             Report::ok(format!("{shown} is not there yet, and is created at start"));
         } else {
-            let advice = "create the folder, or name another file";
-            report.problem(format!("there is no folder for {shown}"), Some(advice));
+            let advice = "`rowcast migrate` creates it; or start with --migrate auto";
+            report.problem(format!("there is no {shown}"), Some(advice));
         }
         return;
     }

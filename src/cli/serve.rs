@@ -9,6 +9,9 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
     let config = Config::try_from(args)?;
     raise_open_files_limit();
     let server = Server::start(&config).await?;
+    // Whoever is told that it is ready may send signals at once.
+    let stopping = signals::stop();
+    let reloading = signals::reload_at_hangup(server.reload_handle());
     banner::print(&server, &config.database);
     if config.auth.is_none() {
         if server.address().ip().is_loopback() {
@@ -19,9 +22,6 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
             tracing::warn!("public: everybody who reaches this address can read every channel");
         }
     }
-    // Whoever is told that it is ready may send signals at once.
-    let stopping = signals::stop();
-    let reloading = signals::reload_at_hangup(server.reload_handle());
     signals::ready(&format!("serving {}", server.address()));
     // That this task gets its turn is what it tells.
     let watching = signals::watchdog(async || true);

@@ -24,6 +24,7 @@ pub struct NetworkArgs {
     #[arg(
         long,
         value_name = "ORIGIN",
+        value_parser = origin,
         value_delimiter = ' ',
         env = "ROWCAST_ALLOW_ORIGIN",
         help = "Let pages of this origin use the server, beside its own: https://app.example.com, https://*.example.com, * or null. May be repeated; spaces between several in the environment"
@@ -117,6 +118,13 @@ impl NetworkArgs {
             tls,
         })
     }
+}
+
+/// An origin, as the text of the flag shows. What is said about flags has no URL in it, as that may be a database's.
+fn origin(text: &str) -> Result<OriginRule, String> {
+    text.parse().map_err(|_| {
+        "an origin is a scheme, a host and perhaps a port, without a path; --help shows some".into()
+    })
 }
 
 /// A network, or one address.

@@ -1,6 +1,8 @@
 //! Pages of other origins, and names that were rebound to this machine.
 
 use rowcast::OriginRule;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::feed::{Answer, Feed, http};
 use crate::support::temp_dir;
@@ -22,9 +24,14 @@ async fn public(origins: &[&str]) -> Feed {
     .await
 }
 
+/// Header lines as they are sent.
+fn head(lines: &[&str]) -> String {
+    lines.iter().flat_map(|line| [*line, "\r\n"]).collect()
+}
+
 /// Asks for a path with these header lines.
 async fn ask(feed: &Feed, method: &str, path: &str, lines: &[&str]) -> Answer {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines = head(lines);
     let request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n");
     let address = format!("127.0.0.1:{}", feed.address.port());
     http(address.parse().expect("an address"), &request).await
@@ -32,7 +39,7 @@ async fn ask(feed: &Feed, method: &str, path: &str, lines: &[&str]) -> Answer {
 
 /// Sends a whole opening handshake.
 async fn shake_hands(feed: &Feed, lines: &[&str]) -> Answer {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines = head(lines);
     // The close behind it ends what it opens.
     let request = format!(
         "GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -40,8 +47,7 @@ async fn shake_hands(feed: &Feed, lines: &[&str]) -> Answer {
     );
     let address = format!("127.0.0.1:{}", feed.address.port());
     let address: std::net::SocketAddr = address.parse().expect("an address");
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("up");
+    let mut stream = TcpStream::connect(address).await.expect("up");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,6 +1,7 @@
 //! What the program does when the system tells it something, and what it tells systemd.
 #![cfg(unix)]
 
+use std::cell::RefCell;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -57,7 +58,10 @@ impl Served {
             _folder: folder,
         };
         let ready = served.logged("ready").await;
-        served.url = ready["websocket"].as_str().expect("a URL").to_owned();
+        ready["websocket"]
+            .as_str()
+            .expect("a URL")
+            .clone_into(&mut served.url);
         served
     }
 
@@ -77,22 +81,17 @@ impl Served {
 
     /// The next words for systemd.
     async fn told(&self) -> String {
-        let mut buffer = [0; 4096];
-        let mut length = 0;
-        let received = std::cell::RefCell::new((&mut buffer, &mut length));
+        let words = RefCell::new(String::new());
         until("a word for systemd", async || {
-            let (buffer, length) = &mut *received.borrow_mut();
-            match self.systemd.recv(&mut buffer[..]) {
-                Ok(read) => {
-                    **length = read;
-                    true
-                }
-                Err(_) => false,
-            }
+            let mut buffer = [0; 4096];
+            let Ok(read) = self.systemd.recv(&mut buffer) else {
+                return false;
+            };
+            words.replace(String::from_utf8_lossy(&buffer[..read]).into_owned());
+            true
         })
         .await;
-        drop(received);
-        String::from_utf8(buffer[..length].to_vec()).expect("text")
+        words.into_inner()
     }
 
     async fn signal(&self, name: &str) {

@@ -1,0 +1,24 @@
+# rowcast in a container: `docker build -t rowcast .`, then
+#   docker run -p 3001:3001 -e DATABASE_URL=postgres://… -e ROWCAST_PUBLIC=true rowcast
+# Every flag is a variable: --poll-interval is ROWCAST_POLL_INTERVAL. Without ROWCAST_PUBLIC it needs keys for tokens.
+
+FROM rust:1.94-slim-bookworm AS build
+# What the cryptography (aws-lc) and SQLite are compiled with.
+RUN apt-get update && apt-get install -y --no-install-recommends build-essential cmake && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --release --locked && cp target/release/rowcast /rowcast && strip /rowcast && mkdir /data
+
+# No shell, no package manager; user 65532. It has the libraries of C, and certificates.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /rowcast /usr/local/bin/rowcast
+# A volume for a SQLite file: DATABASE_URL=sqlite:///data/rowcast.db
+COPY --from=build --chown=nonroot:nonroot /data /data
+WORKDIR /data
+ENV ROWCAST_LISTEN=0.0.0.0:3001
+EXPOSE 3001
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/rowcast"]
+CMD ["serve"]
+# No HEALTHCHECK: there is nothing to ask with, and orchestrators ask GET /healthz and /readyz themselves.
