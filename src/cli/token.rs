@@ -50,7 +50,7 @@ enum Command {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(group = ArgGroup::new("key").required(true).args(["jwt_secret", "jwt_secret_file", "private_key_file"]), after_help = "\
+#[command(group = ArgGroup::new("key").required(true).multiple(true).args(["jwt_secret", "jwt_secret_file", "private_key_file"]), after_help = "\
 Examples:
   rowcast token mint --jwt-secret-file key --user ann --channels tasks,messages:42 --for 8h
   rowcast token mint --private-key-file ed25519.pem --user ann --claim aud=rowcast --claim 'teams=[\"x\",\"y\"]'

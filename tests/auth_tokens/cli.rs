@@ -149,6 +149,11 @@ fn flags_that_do_not_fit_are_said_before_anything_starts() {
             "NAME=VALUE",
         ),
         (vec!["token", "inspect", "x"], "no key"),
+        (
+            vec!["token", "inspect", "x", "eyJhunter2"],
+            "unexpected argument",
+        ),
+        (vec!["eyJhunter2"], "unrecognized subcommand"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_rowcast"))
             .args(&arguments)
