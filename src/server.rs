@@ -35,17 +35,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the port, reads the keys of tokens, opens the database, and starts the feed. What is committed after this will be delivered.
+    /// Reads the keys of tokens, binds the port, opens the database, and starts the feed. What is committed after this will be delivered.
     ///
     /// # Errors
     /// When the port is taken, or keys or the database are not usable; the text says what to do.
     pub async fn start(config: &Config) -> Result<Self, Error> {
-        // First: it is quick, and a second server on the port must not touch the database.
-        let (listener, address) = bind(config.listen)?;
         let authenticator = match &config.auth {
             Some(options) => Authenticator::start(options.clone()).await?,
             None => Authenticator::open(),
         };
+        // Before the database, which a second server on the port must not touch.
+        let (listener, address) = bind(config.listen)?;
         let source = source::open(&config.database, config.migrate).await?;
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
         let hub = Hub::start(&broadcaster, config.hub);

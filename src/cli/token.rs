@@ -219,7 +219,13 @@ async fn inspect(args: InspectArgs) -> Result<(), Error> {
             print_end(permit.expires_at);
             anstream::println!("subscribe: {}", permit.pattern.as_str());
         }
-        Err(refusal) => return Err(Error::Refused(refusal.to_string())),
+        Err(refusal) => {
+            let why = refusal.to_string();
+            let why = why.strip_prefix("the token is not accepted: ");
+            return Err(Error::Refused(
+                why.map_or_else(|| refusal.to_string(), ToOwned::to_owned),
+            ));
+        }
     }
     Ok(())
 }

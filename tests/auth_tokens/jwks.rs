@@ -161,6 +161,13 @@ async fn while_the_set_cannot_be_fetched_the_last_one_stays_good() {
             .await
             .unwrap();
         assert_eq!(elsewhere.fetches(), 0, "{outage}");
+        // A set that cannot be fetched is not asked for again with each token.
+        let fetches = publisher.fetches();
+        let unknown = authenticator
+            .identify(&new.sign_named("newer", &good))
+            .await;
+        assert_eq!(unknown, Err(AuthError::Unavailable), "{outage}");
+        assert_eq!(publisher.fetches(), fetches, "{outage}");
     }
 }
 

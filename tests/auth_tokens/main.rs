@@ -4,6 +4,7 @@
     reason = "helpers of tests fail as tests do, where they stand"
 )]
 
+#[cfg(feature = "sqlite")]
 mod cli;
 mod files;
 mod jwks;
