@@ -34,25 +34,22 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the port, reads the keys of tokens, opens the database, and starts the feed. What is committed after this
+    /// Reads the keys of tokens, binds the port, opens the database, and starts the feed. What is committed after this
     /// will be delivered.
     ///
     /// # Errors
     /// When the port is taken, or keys or the database are not usable; the text says what to do.
     pub async fn start(config: &Config) -> Result<Self, Error> {
         let tls = config.network.tls.as_ref().map(Tls::load).transpose()?;
-        // First: it is quick, and a second server on the port must not touch the database.
-        let (listener, address) = bind(config.listen)?;
         let authenticator = match &config.auth {
             Some(options) => Authenticator::start(options.clone()).await?,
             None => Authenticator::open(),
         };
+        // Before the database, which a second server on the port must not touch.
+        let (listener, address) = bind(config.listen)?;
         let network = config.network.clone();
-        let gate = Gate::with(
-            authenticator.clone(),
-            network,
-            config.listen.ip().is_loopback(),
-        )?;
+        let loopback = config.listen.ip().is_loopback();
+        let gate = Gate::with(authenticator.clone(), network, loopback)?;
         let source = source::open(&config.database, config.migrate).await?;
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
         let hub = Hub::start(&broadcaster, config.hub);

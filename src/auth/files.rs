@@ -136,20 +136,21 @@ pub(super) fn public_key(text: &[u8]) -> Result<Key, KeyError> {
         );
     }
     let der = block.contents();
-    if let Some(key) = Key::from_der(der) {
-        return Ok(key);
-    }
     // Object identifiers, as they stand in DER.
     let has = |oid: &[u8]| der.windows(oid.len()).any(|window| window == oid);
+    if has(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a") {
+        return wrong(
+            "it is an RSA key bound to PSS; give it as a key set with the alg it is for, with --jwks-file",
+        );
+    }
+    if let Some(key) = Key::from_der(der)? {
+        return Ok(key);
+    }
     wrong(if has(b"\x2a\x86\x48\xce\x3d\x02\x01") {
         "it is of an elliptic curve that tokens are not verified with here; use P-256 (ES256) or P-384 (ES384)"
-    } else if has(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a") {
-        "it is an RSA key bound to PSS; write the plain form with `openssl rsa -pubin -in FILE -pubout`"
-    } else if has(b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01") || block.tag() == "RSA PUBLIC KEY" {
-        "it is no RSA key of 2048 to 8192 bits; shorter ones can be broken, so make a new one with `openssl genrsa 3072`"
     } else if has(b"\x2b\x65\x71") {
         "it is an Ed448 key; use Ed25519"
     } else {
-        "it is no key of a kind that signs tokens; use RSA, P-256, P-384 or Ed25519"
+        "it is no key of a kind that signs tokens; use RSA of 2048 bits or more, P-256, P-384 or Ed25519"
     })
 }

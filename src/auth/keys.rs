@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::rsa::PublicKey as RsaPublicKey;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
@@ -64,13 +65,20 @@ impl Key {
         })
     }
 
-    /// A public key in the form that PEM files have (`SubjectPublicKeyInfo`). What it is for is in it. None where it is
-    /// nothing that verifies here.
-    pub(super) fn from_der(der: &[u8]) -> Option<Self> {
-        Self::curve(Algorithm::ES256, der)
-            .or_else(|| Self::curve(Algorithm::ES384, der))
-            .or_else(|| Self::curve(Algorithm::EdDSA, der))
-            .or_else(|| Self::rsa(der, |scheme| ParsedPublicKey::new(scheme, der).ok()))
+    /// A public key in the form that PEM files have (`SubjectPublicKeyInfo`, for RSA also PKCS #1). What it is for is in
+    /// it. None where it is nothing that verifies here.
+    pub(super) fn from_der(der: &[u8]) -> Result<Option<Self>, KeyError> {
+        if let Ok(rsa) = RsaPublicKey::from_der(der) {
+            let (n, e) = (rsa.modulus(), rsa.exponent());
+            return Self::from_rsa_components(
+                n.big_endian_without_leading_zero(),
+                e.big_endian_without_leading_zero(),
+            )
+            .map(Some);
+        }
+        Ok([Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]
+            .into_iter()
+            .find_map(|algorithm| Self::curve(algorithm, der)))
     }
 
     /// A public key of a curve: a point, or DER.
@@ -94,19 +102,11 @@ impl Key {
         let n = &n[n.iter().take_while(|byte| **byte == 0).count()..];
         if !RSA_BYTES.contains(&n.len()) {
             return Err(KeyError(format!(
-                "it is an RSA key of {} bits; from 2048 to 8192 are accepted",
+                "it is an RSA key of {} bits; from 2048 to 8192 are accepted, as shorter ones can be broken",
                 n.len() * 8
             )));
         }
         let components = RsaPublicKeyComponents { n, e };
-        Self::rsa(n, |scheme| components.to_parsed_public_key(scheme).ok())
-            .ok_or_else(|| KeyError("its modulus and exponent make no RSA key".into()))
-    }
-
-    fn rsa(
-        id: &[u8],
-        parse: impl Fn(&'static RsaParameters) -> Option<ParsedPublicKey>,
-    ) -> Option<Self> {
         let schemes: [(Algorithm, &'static RsaParameters); 6] = [
             (Algorithm::RS256, &RSA_PKCS1_2048_8192_SHA256),
             (Algorithm::RS384, &RSA_PKCS1_2048_8192_SHA384),
@@ -115,11 +115,16 @@ impl Key {
             (Algorithm::PS384, &RSA_PSS_2048_8192_SHA384),
             (Algorithm::PS512, &RSA_PSS_2048_8192_SHA512),
         ];
-        let parse = |(algorithm, scheme)| Some((algorithm, Verifier::Public(parse(scheme)?)));
-        Some(Self {
+        let parse = |(algorithm, scheme)| {
+            let key = components.to_parsed_public_key(scheme).ok()?;
+            Some((algorithm, Verifier::Public(key)))
+        };
+        let verifiers = schemes.into_iter().map(parse).collect::<Option<_>>();
+        Ok(Self {
             kid: None,
-            verifiers: schemes.into_iter().map(parse).collect::<Option<_>>()?,
-            digest: digest::digest(&digest::SHA256, id),
+            verifiers: verifiers
+                .ok_or_else(|| KeyError("its modulus and exponent make no RSA key".into()))?,
+            digest: digest::digest(&digest::SHA256, &[n, e].concat()),
         })
     }
 
@@ -144,12 +149,6 @@ impl Key {
         self.kid == other.kid
             && self.digest.as_ref() == other.digest.as_ref()
             && algorithms(self) == algorithms(other)
-    }
-
-    /// The algorithms it is for.
-    #[cfg(test)]
-    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
-        self.verifiers.iter().map(|(own, _)| *own).collect()
     }
 
     fn verifier(&self, algorithm: Algorithm) -> Option<&Verifier> {

@@ -49,6 +49,7 @@ Try it:
   rowcast                                         serve rowcast.db on 127.0.0.1:3001
   rowcast tail tasks                              print the events of a channel as they come
   rowcast emit tasks task.created '{\"id\": 1}'     insert one
+  rowcast token secret > key                      ask for tokens: rowcast --jwt-secret-file key
 Any program may insert: INSERT INTO events (channel, type, payload) VALUES ('tasks', 'task.created', '{}')
 
 Every flag can be set in the environment: --poll-interval as ROWCAST_POLL_INTERVAL.";
@@ -139,10 +140,14 @@ fn print_usage_error(error: &clap::Error) {
     }
 }
 
-/// clap repeats what it does not understand, and that may be a database URL whose flag was forgotten.
+/// clap repeats what it does not understand, and that may be a token, or a database URL whose flag was forgotten.
 fn hide_passwords(text: &str) -> String {
     let hide = |line: &str| {
-        let Some(start) = line.find("://").or_else(|| line.find("postgres")) else {
+        // How URLs, Postgres settings and tokens begin.
+        let Some(start) = ["://", "postgres", "eyJ"]
+            .iter()
+            .find_map(|sign| line.find(sign))
+        else {
             return line.to_owned();
         };
         // clap puts what it repeats between quotes, and a password may have quotes in it.

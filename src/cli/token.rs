@@ -50,7 +50,7 @@ enum Command {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(group = ArgGroup::new("key").required(true).args(["jwt_secret", "jwt_secret_file", "private_key_file"]), after_help = "\
+#[command(group = ArgGroup::new("key").required(true).multiple(true).args(["jwt_secret", "jwt_secret_file", "private_key_file"]), after_help = "\
 Examples:
   rowcast token mint --jwt-secret-file key --user ann --channels tasks,messages:42 --for 8h
   rowcast token mint --private-key-file ed25519.pem --user ann --claim aud=rowcast --claim 'teams=[\"x\",\"y\"]'
@@ -219,7 +219,13 @@ async fn inspect(args: InspectArgs) -> Result<(), Error> {
             print_end(permit.expires_at);
             anstream::println!("subscribe: {}", permit.pattern.as_str());
         }
-        Err(refusal) => return Err(Error::Refused(refusal.to_string())),
+        Err(refusal) => {
+            let why = refusal.to_string();
+            let why = why.strip_prefix("the token is not accepted: ");
+            return Err(Error::Refused(
+                why.map_or_else(|| refusal.to_string(), ToOwned::to_owned),
+            ));
+        }
     }
     Ok(())
 }
