@@ -13,12 +13,14 @@
 pub mod auth;
 mod broadcaster;
 pub mod cli;
+mod commands;
 pub mod config;
 mod cursor;
 mod error;
 mod event;
 mod http;
 mod hub;
+mod metrics;
 mod protocol;
 mod retention;
 mod server;

@@ -2,7 +2,7 @@
 //! retention.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::broadcaster::Broadcaster;
-use crate::config::Config;
+use crate::commands::Follower;
+use crate::config::{AdminConfig, AdminListen, AdminToken, Config};
 use crate::error::Error;
-use crate::http::{self, Gate};
+use crate::http::{self, Admin, Gate};
 use crate::hub::Hub;
 use crate::{retention, source};
 
@@ -29,6 +30,9 @@ pub struct Server {
     broadcaster: Broadcaster,
     hub: Hub,
     gate: Gate,
+    admin_address: Option<SocketAddr>,
+    /// The administration, which answers until the last client is gone.
+    admin: JoinSet<()>,
     /// Tasks that serve nobody and end with the server, or when it is dropped.
     chores: JoinSet<()>,
 }
@@ -41,10 +45,26 @@ impl Server {
     pub async fn start(config: &Config) -> Result<Self, Error> {
         // First: it is quick, and a second server on the port must not touch the database.
         let (listener, address) = bind(config.listen)?;
+        let administration = bind_admin(&config.admin, config.listen, address)?;
         let source = source::open(&config.database, config.migrate).await?;
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
         let hub = Hub::start(&broadcaster, config.hub);
         let mut chores = JoinSet::new();
+        let (follower, desk) = Follower::start(
+            &config.database,
+            config.authenticator.revocations().clone(),
+            broadcaster.counters(),
+        )
+        .await?;
+        let interval = config.poll_interval.max;
+        chores.spawn(follower.run(broadcaster.clone(), hub.clone(), interval));
+        let mut admin = JoinSet::new();
+        let mut admin_address = None;
+        if let Some((listener, address)) = administration {
+            let token = config.admin.token.as_ref().map(AdminToken::expose);
+            admin_address = Some(address);
+            admin.spawn(Admin::new(&hub, desk, token).serve(listener));
+        }
         if let Some(retention) = config.retention {
             let database = config.database.clone();
             chores.spawn(retention::run(database, retention, broadcaster.counters()));
@@ -55,6 +75,8 @@ impl Server {
             broadcaster,
             hub,
             gate: Gate::new(config.authenticator.clone()),
+            admin_address,
+            admin,
             chores,
         })
     }
@@ -63,6 +85,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its administration listens.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
     }
 
     /// Its feed.
@@ -78,6 +106,7 @@ impl Server {
             broadcaster,
             hub,
             gate,
+            admin,
             mut chores,
             ..
         } = self;
@@ -88,6 +117,7 @@ impl Server {
             // What it is about to delete stays then: a batch is one transaction.
             chores.shutdown().await;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
+            hub.readiness().begin_shutdown();
             hub.drain().await;
         })
         .await;
@@ -95,7 +125,37 @@ impl Server {
             sleep(Duration::from_millis(20)).await;
         }
         tracing::debug!(stats = ?broadcaster.stats(), "what happened");
+        drop(admin);
         tracing::info!("stopped");
+    }
+}
+
+/// Binds the port of the administration, if there is to be one. Beside the feed's, `asked` for, a port is found.
+fn bind_admin(
+    admin: &AdminConfig,
+    asked: SocketAddr,
+    feed: SocketAddr,
+) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+    admin.check()?;
+    let beside = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match admin.listen {
+        AdminListen::Off => Ok(None),
+        AdminListen::At(address) => match bind(address) {
+            Err(Error::Bind { address, source }) => Err(Error::Io {
+                doing: format!("listen on {address}, as --admin-listen says (`off` does without)"),
+                source,
+            }),
+            bound => bound.map(Some),
+        },
+        AdminListen::Beside => {
+            let next = (asked.port() != 0)
+                .then(|| feed.port().checked_add(1))
+                .flatten();
+            match next.map(|port| bind(beside(port))) {
+                Some(Ok(bound)) => Ok(Some(bound)),
+                Some(Err(_)) | None => bind(beside(0)).map(Some),
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cursor", &["event"]),
     ("error", &[]),
     ("stats", &[]),
+    ("metrics", &["stats"]),
     ("auth", &["error", "event"]),
     ("source", &["cursor", "error", "event"]),
     ("tail", &["cursor", "error", "event", "source", "stats"]),
@@ -23,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "hub",
         &[
+            "auth",
             "broadcaster",
             "cursor",
             "error",
@@ -35,8 +37,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("session", &["hub", "protocol", "stats"]),
     (
+        "commands",
+        &[
+            "auth",
+            "broadcaster",
+            "error",
+            "hub",
+            "source",
+            "stats",
+            "tail",
+        ],
+    ),
+    (
         "http",
-        &["auth", "cursor", "event", "hub", "protocol", "session"],
+        &[
+            "auth", "commands", "cursor", "error", "event", "hub", "metrics", "protocol",
+            "session", "source",
+        ],
     ),
     (
         "retention",
@@ -50,6 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "server",
         &[
             "broadcaster",
+            "commands",
             "config",
             "error",
             "http",

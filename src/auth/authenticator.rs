@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{AuthError, Identity, Permit};
+use super::{AuthError, Identity, Permit, Revocations};
 
 /// Checks tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct Authenticator {
     anybody: Option<Arc<Identity>>,
+    revocations: Revocations,
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -22,6 +23,7 @@ impl Authenticator {
     pub fn open() -> Self {
         Self {
             anybody: Some(Arc::new(Identity::anybody())),
+            revocations: Revocations::default(),
         }
     }
 
@@ -38,6 +40,12 @@ impl Authenticator {
     #[expect(clippy::unused_async, reason = "keys may have to be fetched")]
     pub async fn identify(&self, _token: &str) -> Result<Arc<Identity>, AuthError> {
         self.anonymous().ok_or(AuthError::Missing)
+    }
+
+    /// Whom administrators have shut out. A server keeps it up to date from its database.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.revocations
     }
 
     /// What a token for one channel permits to this user.

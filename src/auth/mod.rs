@@ -2,11 +2,13 @@
 
 mod authenticator;
 mod grants;
+mod revoked;
 
 use std::sync::Arc;
 
 pub use authenticator::Authenticator;
 pub use grants::{GrantTemplate, Grants, TemplateError};
+pub use revoked::{Revocation, Revocations};
 
 /// Who a client is and what it may do, as its token says. Shared by all that serve the client.
 #[derive(Debug, Clone, PartialEq)]

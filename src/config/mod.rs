@@ -1,6 +1,8 @@
 //! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
 //! the manual and `--help`.
 
+mod admin;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ use crate::hub::HubOptions;
 use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
 use crate::tail::PollInterval;
+
+pub use admin::{AdminArgs, AdminConfig, AdminListen, AdminToken};
 
 /// The database when none is named: a file in the present folder.
 const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
@@ -46,6 +50,8 @@ pub struct Config {
     pub hub: HubOptions,
     /// Which events are deleted: none, unless told.
     pub retention: Option<Retention>,
+    /// The administration.
+    pub admin: AdminConfig,
     /// Whom to let in: everybody, unless told.
     pub authenticator: Authenticator,
 }
@@ -61,6 +67,7 @@ impl Config {
             poll_interval: PollInterval::default(),
             hub: HubOptions::default(),
             retention: None,
+            admin: AdminConfig::default(),
             authenticator: Authenticator::open(),
         }
     }
@@ -173,6 +180,10 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub max_replay: Option<u64>,
+
+    /// The administration.
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// Whether writers wake the feed.
@@ -240,6 +251,7 @@ impl TryFrom<ServeArgs> for Config {
         Ok(Self {
             authenticator: Authenticator::open(),
             retention,
+            admin: args.admin.try_into()?,
             database,
             migrate: args.migrate,
             listen: args.listen,

@@ -1,6 +1,7 @@
 //! The only place that knows warp: routes, and the loop that accepts connections for them.
 
 mod accept;
+mod admin;
 mod events;
 mod gate;
 mod handshake;
@@ -21,6 +22,7 @@ use warp::{Filter, Rejection, Reply};
 use crate::hub::Hub;
 
 pub(crate) use accept::serve;
+pub(crate) use admin::Admin;
 pub use gate::Gate;
 
 /// The routes of a feed, to serve alone or to mount in a warp application of yours.
@@ -32,6 +34,7 @@ pub use gate::Gate;
 /// | `GET /events?channels=…&after=…` | what was committed after a cursor; `wait=30s` waits for it |
 /// | `GET /cursor` | the present position |
 /// | `GET /healthz` | 200 while the process lives |
+/// | `GET /readyz` | 200 while the feed moves: the table is read, and events come through |
 /// | `GET /api/v1/ws/stats` | counters, as JSON |
 #[must_use]
 pub fn routes(
@@ -43,6 +46,13 @@ pub fn routes(
         // Those who watch over servers ask with HEAD.
         .and(warp::get().or(warp::head()).unify())
         .map(|| json(StatusCode::OK, &Health { status: "ok" }));
+    let readiness = hub.clone();
+    let ready = warp::path!("readyz")
+        .and(warp::get().or(warp::head()).unify())
+        .then(move || {
+            let hub = readiness.clone();
+            async move { admin::is_ready(&hub).await }
+        });
     let counters = hub.counters();
     let stats = warp::path!("api" / "v1" / "ws" / "stats")
         .and(warp::get())
@@ -67,7 +77,7 @@ pub fn routes(
         reply
     });
     let feed = socket.or(plain).unify();
-    feed.or(health).unify().or(stats).unify()
+    feed.or(health).unify().or(ready).unify().or(stats).unify()
 }
 
 /// What a browser is told that asks whether a page of another origin may send headers of its own.
@@ -113,7 +123,7 @@ pub(crate) async fn not_found(rejection: Rejection) -> Result<Response, std::con
         (
             StatusCode::NOT_FOUND,
             "not_found",
-            "there are /ws, /sse, /events, /cursor, /healthz and /api/v1/ws/stats",
+            "there are /ws, /sse, /events, /cursor, /healthz, /readyz and /api/v1/ws/stats",
         )
     } else {
         (

@@ -2,11 +2,13 @@
 //! Connections are spread over shards, each one task that owns its share, so that nothing here waits for a lock.
 
 mod catch_up;
+mod census;
 mod history;
 mod index;
 mod interests;
 mod plan;
 mod reader;
+mod readiness;
 mod shard;
 mod slots;
 
@@ -15,17 +17,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::broadcaster::{Broadcaster, Item};
+use crate::auth::Identity;
+use crate::broadcaster::{Broadcaster, Item, Probe};
 use crate::event::{Channel, ChannelPattern};
 use crate::protocol::{CloseCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral};
 use crate::stats::Counters;
 
 use catch_up::Join;
+pub(crate) use census::Census;
 use history::{BatchNumber, History};
 pub(crate) use reader::{Reader, Sources, Step};
+pub(crate) use readiness::{Checks, Readiness, Stuck};
 use shard::Shard;
 
 /// Batches a shard may lie behind before the next is encoded.
@@ -150,6 +155,7 @@ struct Inner {
     next_id: AtomicU64,
     options: HubOptions,
     sources: Sources,
+    readiness: Readiness,
     encoder: JoinHandle<()>,
 }
 
@@ -189,6 +195,17 @@ pub(crate) enum Request {
     Join(Box<Join>),
     /// Tell everybody to come back elsewhere or later, and close.
     Drain,
+    /// Say who is there.
+    Census(oneshot::Sender<Census>),
+}
+
+/// Why the server ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// An operator said so.
+    Disconnected,
+    /// The token was revoked.
+    TokenRevoked,
 }
 
 /// What a shard is given to distribute.
@@ -198,6 +215,7 @@ pub(crate) enum Delivery {
     /// As JSON text.
     ToAll(Bytes),
     ToChannel(Channel, Bytes),
+    Probe(Arc<Probe>),
 }
 
 impl Hub {
@@ -220,6 +238,7 @@ impl Hub {
                 (requests_tx, deliveries_tx)
             })
             .unzip();
+        let readiness = Readiness::new(broadcaster.prober(), shards.len());
         let own_shards: Vec<_> = shards.clone();
         let history = Arc::clone(&sources.history);
         let encoder = tokio::spawn(async move {
@@ -229,6 +248,7 @@ impl Hub {
                         let batch = Arc::new(encode_batch(&batch));
                         Delivery::Batch(history.push(&batch), batch)
                     }
+                    Item::Probe(probe) => Delivery::Probe(probe),
                     Item::Ephemeral(message) => match &message.channel {
                         None => Delivery::ToAll(message.json.get().to_owned().into()),
                         Some(channel) => {
@@ -251,6 +271,7 @@ impl Hub {
                 next_id: AtomicU64::new(0),
                 options,
                 sources,
+                readiness,
                 encoder,
             }),
         }
@@ -274,6 +295,28 @@ impl Hub {
     /// The position after everything that was handed out, as clients get it.
     pub(crate) fn edge(&self) -> Arc<str> {
         self.inner.sources.history.end().1
+    }
+
+    /// Whether the feed is moving.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.inner.readiness
+    }
+
+    /// Who is there. None when a shard does not answer within 2 s.
+    pub(crate) async fn census(&self) -> Option<Census> {
+        census::take(&self.inner.shards).await
+    }
+
+    /// Ends the connections of all who are meant.
+    #[expect(
+        clippy::unused_async,
+        reason = "connections do not know yet whose they are"
+    )]
+    pub(crate) async fn disconnect(
+        &self,
+        _ending: Ending,
+        _is_meant: impl Fn(&Identity) -> bool + Send + Sync + 'static,
+    ) {
     }
 
     /// Takes a connection in. It receives nothing before it subscribes.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::catch_up::{CatchUp, Change, Join, Joined, Wishes};
+use super::census::Census;
 use super::history::BatchNumber;
 use super::index::{Index, SlotId, SubscriptionsOf as _};
 use super::plan::Plan;
@@ -80,6 +81,7 @@ impl Shard {
                         let subscribers = self.plan.reached_by(channel.as_str(), &self.index);
                         self.send_to(&subscribers, |shape| shape.event(&json)).await;
                     }
+                    Delivery::Probe(probe) => probe.pass(),
                 },
                 Some(request) = requests.recv() => self.answer(request).await,
                 else => break,
@@ -127,6 +129,18 @@ impl Shard {
             Request::KeepAlive { connection } => self.keep_alive(connection),
             Request::Join(join) => self.join(*join),
             Request::Drain => self.drain().await,
+            Request::Census(answer) => {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.census());
+            }
+        }
+    }
+
+    fn census(&self) -> Census {
+        let sizes = self.index.sizes();
+        Census {
+            clients: self.slots.len(),
+            channels: sizes.map(|(name, size)| (name.into(), size)).collect(),
         }
     }
 
@@ -397,6 +411,12 @@ impl Shard {
         }
         self.plan.receivers = receivers;
         self.sources.counters.deliveries.add(delivered);
+        if let Some(oldest) = batch.oldest.filter(|_| delivered > 0) {
+            // Where the database's clock is ahead of ours it is taken for none.
+            let lag = oldest.elapsed().unwrap_or_default();
+            let histograms = &self.sources.counters.histograms;
+            histograms.delivery_lag.observe(lag.as_secs_f64());
+        }
         self.position = batch.upto.clone();
         self.edge = Arc::clone(&batch.edge);
         self.next = number + 1;

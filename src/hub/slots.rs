@@ -84,6 +84,10 @@ impl Slots {
             .expect("members are removed with their slot")
     }
 
+    pub fn len(&self) -> usize {
+        self.by_connection.len()
+    }
+
     pub fn ids(&self) -> Vec<SlotId> {
         self.by_connection.values().copied().collect()
     }
