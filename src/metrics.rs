@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -19,7 +19,10 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 /// All metrics of a server. Their names begin with `rowcast_`, or are those that every process has.
 #[derive(Debug)]
-pub(crate) struct Metrics(Registry);
+pub(crate) struct Metrics {
+    all: Registry,
+    ready: Gauge,
+}
 
 impl Metrics {
     pub fn new(counters: &Arc<Counters>) -> Self {
@@ -56,15 +59,22 @@ impl Metrics {
             "Events that were read at one go",
             histograms.window.clone(),
         );
+        let ready = Gauge::default();
+        ours.register(
+            "ready",
+            "Whether the table is read and a probe passes the pipeline: 1, else 0",
+            ready.clone(),
+        );
         ours.register_collector(Box::new(Figures(Arc::clone(counters))));
-        Self(all)
+        Self { all, ready }
     }
 
     /// The text, as it is now.
-    pub fn text(&self) -> String {
+    pub fn text(&self, is_ready: bool) -> String {
+        self.ready.set(is_ready.into());
         let mut text = String::new();
         // Writing to a string does not fail.
-        let _ = text::encode(&mut text, &self.0);
+        let _ = text::encode(&mut text, &self.all);
         text
     }
 }
@@ -129,7 +139,7 @@ mod tests {
         counters.polls.add(3);
         counters.connections.add(2);
         counters.histograms.window.observe(5.0);
-        let text = Metrics::new(&counters).text();
+        let text = Metrics::new(&counters).text(true);
         for line in [
             "# HELP rowcast_polls Looks at the table.",
             "# TYPE rowcast_polls counter",

@@ -147,3 +147,95 @@ impl Stuck {
         }
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::sync::mpsc;
+
+    use bytes::Bytes;
+    use futures_util::future::BoxFuture;
+
+    use crate::broadcaster::Broadcaster;
+    use crate::hub::{Connection, Frames, Hub, HubOptions, Request, Written};
+    use crate::protocol::{CloseCode, Shape};
+    use crate::source::{self, DatabaseConfig, Migrate};
+    use crate::tail::PollInterval;
+
+    /// A connection that takes an answer only when it is let, as none may.
+    struct Blocking(std::sync::Mutex<mpsc::Receiver<()>>);
+
+    impl Connection for Blocking {
+        fn write(&self, _frames: Frames<'_>) -> Written {
+            Written::Gone
+        }
+
+        fn reply(&self, _frame: &Bytes) -> Written {
+            let _ = self.0.lock().expect("one shard has it").recv();
+            Written::Sent
+        }
+
+        fn queue_bytes_max(&self) -> usize {
+            0
+        }
+
+        fn room(&self, _bytes: usize) -> BoxFuture<'_, bool> {
+            Box::pin(std::future::ready(false))
+        }
+
+        fn close(&self, _code: CloseCode, _reason: &str) {}
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_shard_that_hangs_is_told_until_it_goes_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("events.db");
+        let database = DatabaseConfig::new(&format!("sqlite://{}", file.display())).expect("a URL");
+        let source = source::open(&database, Migrate::Auto)
+            .await
+            .expect("a new file");
+        let broadcaster = Broadcaster::start(source, PollInterval::default())
+            .await
+            .expect("it has a position");
+        let options = HubOptions {
+            shards: 3,
+            ..HubOptions::default()
+        };
+        let hub = Hub::start(&broadcaster, options);
+        let readiness = hub.readiness();
+        assert!(readiness.check().await.are_fine());
+
+        let (go_on, wait) = mpsc::channel();
+        let outlet = Blocking(std::sync::Mutex::new(wait));
+        let seat = hub
+            .open(std::sync::Arc::new(outlet), Shape::WebSocket)
+            .await;
+        let connection = seat.connection();
+        seat.ask(Request::Pong {
+            connection,
+            id: None,
+        })
+        .await;
+        // Asked by many at once, and again: one probe is under way.
+        for _ in 0..2 {
+            let all = futures_util::future::join_all((0..100).map(|_| readiness.check())).await;
+            for checks in all {
+                assert!(checks.database.is_ok(), "{checks:?}");
+                let stuck = checks.pipeline.expect_err("a shard hangs");
+                assert!(stuck.message.contains("2 of 3 shards"), "{stuck:?}");
+            }
+        }
+        let since = |stuck: super::Stuck| stuck.since.elapsed().expect("it is past");
+        let stuck = readiness
+            .check()
+            .await
+            .pipeline
+            .expect_err("it still hangs");
+        assert!(since(stuck).as_secs() >= 4, "since the first probe");
+        go_on.send(()).expect("it waits");
+        assert!(readiness.check().await.are_fine());
+
+        // One that is gone never says that a probe has come.
+        let checks = super::Readiness::new(broadcaster.prober(), 4).check().await;
+        assert!(checks.pipeline.is_err());
+    }
+}

@@ -7,6 +7,7 @@ use subtle::ConstantTimeEq as _;
 use warp::http::header::{
     AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
 };
+use warp::http::uri::Authority;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
@@ -82,16 +83,15 @@ impl Guard {
 
 /// A page that has its own name point here (DNS rebinding) has that name in its requests.
 fn is_host_of_this_machine(host: &HeaderValue) -> bool {
-    let Ok(host) = host.to_str() else {
+    let Ok(host) = Authority::try_from(host.as_bytes()) else {
         return false;
     };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host.split(':').next(),
-    };
-    name.is_some_and(|name| {
-        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-    })
+    let name = host.host();
+    let name = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -123,7 +123,7 @@ impl Admin {
             return refusal;
         }
         let mut response = match (path, method.as_str()) {
-            ("/metrics", "GET") => self.metrics(),
+            ("/metrics", "GET") => self.metrics().await,
             ("/healthz", "GET" | "HEAD") => json(StatusCode::OK, &Health { status: "ok" }),
             ("/readyz", "GET" | "HEAD") => self.ready().await,
             ("/api/v1/ws/stats", "GET") => self.stats(query).await,
@@ -141,8 +141,9 @@ impl Admin {
         response
     }
 
-    fn metrics(&self) -> Response {
-        let mut response = Response::new(self.metrics.text().into());
+    async fn metrics(&self) -> Response {
+        let is_ready = self.hub.readiness().check().await.are_fine();
+        let mut response = Response::new(self.metrics.text(is_ready).into());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(METRICS));
         response
