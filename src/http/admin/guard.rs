@@ -83,10 +83,19 @@ impl Guard {
 
 /// A page that has its own name point here (DNS rebinding) has that name in its requests.
 fn is_host_of_this_machine(host: &HeaderValue) -> bool {
-    let Ok(host) = Authority::try_from(host.as_bytes()) else {
+    let Ok(authority) = Authority::try_from(host.as_bytes()) else {
         return false;
     };
-    let name = host.host();
+    let name = authority.host();
+    // The parser takes more than a name and a port.
+    let is_whole = match authority.as_str().strip_prefix(name) {
+        Some("") => true,
+        Some(port) => port.starts_with(':') && authority.port().is_some(),
+        None => false,
+    };
+    if !is_whole {
+        return false;
+    }
     let name = name
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'))
