@@ -13,6 +13,7 @@
 pub mod auth;
 mod broadcaster;
 pub mod cli;
+mod commands;
 pub mod config;
 mod cursor;
 mod error;
@@ -20,6 +21,7 @@ mod event;
 mod http;
 mod hub;
 mod limits;
+mod metrics;
 mod protocol;
 mod retention;
 mod server;

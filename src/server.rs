@@ -2,7 +2,7 @@
 //! retention.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::auth::Authenticator;
 use crate::broadcaster::Broadcaster;
-use crate::config::Config;
+use crate::commands::Follower;
+use crate::config::{AdminConfig, AdminListen, AdminToken, Config};
 use crate::error::Error;
-use crate::http::{self, Gate, Tls};
+use crate::http::{self, Admin, Gate, Tls};
 use crate::hub::Hub;
 use crate::{retention, source};
 
@@ -29,6 +30,9 @@ pub struct Server {
     hub: Hub,
     reload: Reload,
     grace_period: Duration,
+    admin_address: Option<SocketAddr>,
+    /// The administration, which answers until the last client is gone.
+    admin: JoinSet<()>,
     /// Tasks that serve nobody and end with the server, or when it is dropped.
     chores: JoinSet<()>,
 }
@@ -47,6 +51,7 @@ impl Server {
         };
         // Before the database, which a second server on the port must not touch.
         let (listener, address) = bind(config.listen)?;
+        let administration = bind_admin(&config.admin, config.listen, address)?;
         let network = config.network.clone();
         let loopback = config.listen.ip().is_loopback();
         let gate = Gate::with(authenticator.clone(), network, loopback)?;
@@ -54,6 +59,21 @@ impl Server {
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
         let hub = Hub::start(&broadcaster, config.hub);
         let mut chores = JoinSet::new();
+        let (follower, desk) = Follower::start(
+            &config.database,
+            authenticator.revocations(),
+            broadcaster.counters(),
+        )
+        .await?;
+        let interval = config.poll_interval.max;
+        chores.spawn(follower.run(broadcaster.clone(), hub.clone(), interval));
+        let mut admin = JoinSet::new();
+        let mut admin_address = None;
+        if let Some((listener, address)) = administration {
+            let token = config.admin.token.as_ref().map(AdminToken::expose);
+            admin_address = Some(address);
+            admin.spawn(Admin::new(&hub, desk, token).serve(listener));
+        }
         if let Some(retention) = config.retention {
             let database = config.database.clone();
             chores.spawn(retention::run(database, retention, broadcaster.counters()));
@@ -71,6 +91,8 @@ impl Server {
             },
             hub,
             grace_period: config.grace_period,
+            admin_address,
+            admin,
             chores,
         })
     }
@@ -79,6 +101,18 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its administration listens.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// What its clients' tokens are checked with.
+    #[must_use]
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.reload.authenticator
     }
 
     /// Its feed.
@@ -91,6 +125,13 @@ impl Server {
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.reload.tls.is_some()
+    }
+
+    /// Whether the feed moves: a probe passes all it consists of but the database, which it waits for by itself. Takes 2 s
+    /// at most.
+    pub fn canary(&self) -> impl AsyncFn() -> bool + use<> {
+        let hub = self.hub.clone();
+        async move || hub.readiness().is_moving().await
     }
 
     /// What reads its files again, while it runs.
@@ -108,6 +149,7 @@ impl Server {
             hub,
             reload: Reload { gate, tls, .. },
             grace_period,
+            admin,
             mut chores,
             ..
         } = self;
@@ -118,6 +160,7 @@ impl Server {
             // What it is about to delete stays then: a batch is one transaction.
             chores.shutdown().await;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
+            hub.readiness().begin_shutdown();
             hub.drain(grace_period).await;
         })
         .await;
@@ -125,6 +168,7 @@ impl Server {
             sleep(Duration::from_millis(20)).await;
         }
         tracing::debug!(stats = ?broadcaster.stats(), "what happened");
+        drop(admin);
         tracing::info!("stopped");
     }
 }
@@ -172,6 +216,35 @@ impl Reload {
             Err(error) => note("", Err(error)),
         }
         (read, errors)
+    }
+}
+
+/// Binds the port of the administration, if there is to be one. Beside the feed's, `asked` for, a port is found.
+fn bind_admin(
+    admin: &AdminConfig,
+    asked: SocketAddr,
+    feed: SocketAddr,
+) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+    admin.check()?;
+    let beside = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match admin.listen {
+        AdminListen::Off => Ok(None),
+        AdminListen::At(address) => match bind(address) {
+            Err(Error::Bind { address, source }) => Err(Error::Io {
+                doing: format!("listen on {address}, as --admin-listen says (`off` does without)"),
+                source,
+            }),
+            bound => bound.map(Some),
+        },
+        AdminListen::Beside => {
+            let next = (asked.port() != 0)
+                .then(|| feed.port().checked_add(1))
+                .flatten();
+            match next.map(|port| bind(beside(port))) {
+                Some(Ok(bound)) => Ok(Some(bound)),
+                Some(Err(_)) | None => bind(beside(0)).map(Some),
+            }
+        }
     }
 }
 

@@ -1,8 +1,18 @@
-//! Plain counters of what happens, and their snapshot. Everything that is skipped, dropped or given up is counted here.
+//! Plain counters of what happens, and their snapshot; histograms of how long things take. Everything that is skipped,
+//! dropped or given up is counted here. How they are exported is not decided here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use serde::Serialize;
+use tokio::time::Instant;
+
+/// Upper ends of the buckets of times: from half a millisecond, doubling, to a minute.
+const TIME_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 18);
+
+/// Upper ends of the buckets of numbers of events: from 1, by fours, to a quarter of a million.
+const EVENT_BUCKETS: (f64, f64, u16) = (1.0, 4.0, 10);
 
 /// A number that only its owner's threads write and anybody may read. Relaxed: no other memory depends on it.
 #[derive(Debug, Default)]
@@ -22,11 +32,88 @@ impl Counter {
     }
 }
 
+/// What a number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// How often something has happened: it only grows.
+    Counter,
+    /// How much there is now.
+    Gauge,
+}
+
+/// One number, as it is exported.
+pub(crate) struct Figure {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// What it counts: its doc comment.
+    pub help: String,
+    pub value: u64,
+}
+
+/// How long things take, and how large they are. Observed once a batch or a look, never once a delivery.
+#[derive(Debug)]
+pub(crate) struct Histograms {
+    /// From when the oldest event of a batch was created until a shard had written the batch, in seconds.
+    pub delivery_lag: Histogram,
+    /// From a question for the present position to its answer, in seconds.
+    pub poll: Histogram,
+    /// Events that were read at one go.
+    pub window: Histogram,
+}
+
+impl Default for Histograms {
+    fn default() -> Self {
+        let buckets = |(start, factor, length)| exponential_buckets(start, factor, length);
+        Self {
+            delivery_lag: Histogram::new(buckets(TIME_BUCKETS)),
+            poll: Histogram::new(buckets(TIME_BUCKETS)),
+            window: Histogram::new(buckets(EVENT_BUCKETS)),
+        }
+    }
+}
+
+/// When something went well last.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    start: Instant,
+    /// Milliseconds after the start.
+    beat: AtomicU64,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            beat: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Pulse {
+    /// It went well now.
+    pub fn beat(&self) {
+        let since = self.start.elapsed().as_millis() as u64;
+        self.beat.store(since, Ordering::Relaxed);
+    }
+
+    /// How long ago that was. What never went well counts from the start.
+    pub fn age(&self) -> Duration {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.start.elapsed().saturating_sub(beat)
+    }
+}
+
+/// A number is a counter, unless it says that it is a `gauge`. All of them are exported, by their names and docs.
 macro_rules! counters {
-    ($($(#[$doc:meta])+ $name:ident,)+) => {
+    (@kind) => { Kind::Counter };
+    (@kind gauge) => { Kind::Gauge };
+    ($($(#[doc = $doc:literal])+ $name:ident $(: $kind:ident)?,)+) => {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub $name: Counter,)+
+            pub histograms: Histograms,
+            /// The table was looked at, or read on.
+            pub looked: Pulse,
         }
 
         /// What has happened since the start, and what is there now.
@@ -34,12 +121,22 @@ macro_rules! counters {
         #[serde(rename_all = "camelCase")]
         #[non_exhaustive]
         pub struct Stats {
-            $($(#[$doc])+ pub $name: u64,)+
+            $($(#[doc = $doc])+ pub $name: u64,)+
         }
 
         impl Counters {
             pub fn snapshot(&self) -> Stats {
                 Stats { $($name: self.$name.get(),)+ }
+            }
+
+            /// All numbers, to be exported.
+            pub fn figures(&self) -> Vec<Figure> {
+                vec![$(Figure {
+                    name: stringify!($name),
+                    kind: counters!(@kind $($kind)?),
+                    help: [$($doc.trim(),)+].join(" "),
+                    value: self.$name.get(),
+                },)+]
             }
         }
     };
@@ -50,6 +147,8 @@ counters! {
     polls,
     /// Looks that failed, each followed by a wait.
     poll_errors,
+    /// Times a writer said that there is something to read.
+    wakes,
     /// Events read and handed to listeners.
     events,
     /// Rows skipped because they were no events.
@@ -57,15 +156,15 @@ counters! {
     /// Times the database was replaced or lost its history, and clients were told to refetch.
     resets,
     /// Listeners registered now.
-    listeners,
+    listeners: gauge,
     /// Times a listener was too slow for its queue and went on from the table.
     listeners_lagged,
     /// Panics of listeners that were caught.
     listener_panics,
     /// Connections open now.
-    connections,
+    connections: gauge,
     /// Subscriptions of all connections now.
-    subscriptions,
+    subscriptions: gauge,
     /// Frames of events given to connections.
     deliveries,
     /// Writes a socket did not take at once, so that they were queued.
@@ -73,7 +172,7 @@ counters! {
     /// Times a client was behind, as it had been away or read slowly, and was sent what it had missed.
     catch_ups,
     /// Clients that are catching up now.
-    catching_up,
+    catching_up: gauge,
     /// Times a client read so slowly that it was sent on from memory or the table.
     slow_connections,
     /// Connections closed because the client asked on and on and did not read the answers.
@@ -118,4 +217,8 @@ counters! {
     waiting_connections_cut,
     /// Handshakes of TLS that failed or took too long.
     tls_handshakes_failed,
+    /// Orders of administrators that this server has carried out: revocations, disconnections, broadcasts.
+    commands,
+    /// Times the orders of administrators could not be read.
+    command_errors,
 }

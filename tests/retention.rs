@@ -510,7 +510,7 @@ async fn a_role_that_may_not_delete_is_told_and_serves() {
     let role = format!("reader_of_{name}");
     owner
         .run(&format!(
-            "CREATE ROLE {role} LOGIN; GRANT SELECT, INSERT ON events, rowcast_epochs, rowcast_retention TO {role};
+            "CREATE ROLE {role} LOGIN; GRANT SELECT, INSERT ON events, rowcast_commands, rowcast_epochs, rowcast_retention TO {role};
              GRANT ALL ON SEQUENCE rowcast_lease TO {role}"
         ))
         .await;

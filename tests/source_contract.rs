@@ -44,6 +44,9 @@ macro_rules! contract {
     };
 }
 
+#[path = "source_contract/commands.rs"]
+mod commands;
+
 contract! {
     a_window_has_what_was_committed_between_its_edges
     adjacent_windows_neither_overlap_nor_skip

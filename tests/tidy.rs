@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cursor", &["event"]),
     ("error", &[]),
     ("stats", &[]),
+    ("metrics", &["stats"]),
     ("auth", &["error", "event"]),
     ("limits", &["stats"]),
     ("source", &["cursor", "error", "event"]),
@@ -37,9 +38,22 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("session", &["auth", "hub", "limits", "protocol", "stats"]),
     (
+        "commands",
+        &[
+            "auth",
+            "broadcaster",
+            "error",
+            "hub",
+            "source",
+            "stats",
+            "tail",
+        ],
+    ),
+    (
         "http",
         &[
-            "auth", "cursor", "error", "event", "hub", "limits", "protocol", "session", "stats",
+            "auth", "commands", "cursor", "error", "event", "hub", "limits", "metrics", "protocol",
+            "session", "source", "stats",
         ],
     ),
     (
@@ -63,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "broadcaster",
+            "commands",
             "config",
             "error",
             "http",

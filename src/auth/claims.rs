@@ -50,6 +50,10 @@ impl Claims {
         if nbf.is_some_and(|nbf| nbf - leeway > now) {
             return Err(Refusal::invalid("it is not valid yet"));
         }
+        // Otherwise it would outlive the revocation of its user.
+        if iat.is_some_and(|iat| iat - leeway > now) {
+            return Err(Refusal::invalid("it was issued in the future"));
+        }
         check_issuer(&all, &options.issuers)?;
         check_audience(&all, &options.audiences)?;
         let expires_at = exp.map(|exp| if exp <= now { exp + leeway } else { exp });

@@ -2,6 +2,7 @@
 //! another. A listener too slow for its queue loses the queue, keeps its place, and reads on from the table.
 
 mod listener;
+mod probe;
 mod table;
 
 use std::panic::AssertUnwindSafe;
@@ -23,6 +24,7 @@ use crate::source::Source;
 use crate::stats::{Counters, Stats};
 use crate::tail::{self, Batch, PollInterval};
 
+pub(crate) use probe::{Probe, Prober};
 pub(crate) use table::{Ended, Reading, Table};
 
 /// Batches, of up to 1,000 events each, that a listener may lie behind before it is sent to the table.
@@ -45,6 +47,8 @@ pub(crate) enum Item {
     Batch(Arc<Batch>),
     /// Something that is no row, for whoever is connected now.
     Ephemeral(Arc<Ephemeral>),
+    /// Nothing: whoever delivers says that it has come through. For the hub only.
+    Probe(Arc<Probe>),
 }
 
 /// A message without a row: not stored, not resumed, gone for whoever is away.
@@ -81,6 +85,7 @@ pub struct Broadcaster {
 
 struct Shared {
     source: Arc<dyn Source>,
+    interval: PollInterval,
     counters: Arc<Counters>,
     listeners: Mutex<Listeners>,
     catch_up: Semaphore,
@@ -114,9 +119,12 @@ impl Broadcaster {
     /// When the source cannot say where it is. Later errors do not end the feed; it waits, and goes on.
     pub async fn start(source: Arc<dyn Source>, interval: PollInterval) -> Result<Self, Error> {
         let edge = source.edge().await?;
+        let counters = Arc::new(Counters::default());
+        counters.looked.beat();
         let shared = Arc::new(Shared {
             source,
-            counters: Arc::new(Counters::default()),
+            interval,
+            counters,
             listeners: Mutex::new(Listeners {
                 edge,
                 queues: Vec::new(),
@@ -235,12 +243,18 @@ impl Broadcaster {
         (listeners.edge.clone(), queue)
     }
 
+    /// The way of a batch, to be tried out.
+    pub(crate) fn prober(&self) -> Prober {
+        Prober::new(Arc::clone(&self.shared))
+    }
+
     /// The table that the feed is read from.
     pub(crate) fn table(&self) -> Table {
         Table::new(Arc::clone(&self.shared))
     }
 
-    async fn send_ephemeral(
+    /// Sends a message that is no row to the subscribers of a channel, or to everybody.
+    pub(crate) async fn send_ephemeral(
         &self,
         channel: Option<Channel>,
         message: &(impl Serialize + ?Sized),
@@ -314,6 +328,9 @@ impl Shared {
                 if queue.awaited {
                     awaited.push(queue.items.clone());
                     return !queue.items.is_closed();
+                }
+                if matches!(item, Item::Probe(_)) {
+                    return true;
                 }
                 match queue.items.try_send(item.clone()) {
                     Ok(()) => true,

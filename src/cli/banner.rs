@@ -23,11 +23,15 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
         Some(schema) => format!("{schema}.events"),
         None => "events".to_owned(),
     };
+    let admin = server
+        .admin_address()
+        .map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
     if !stderr().is_terminal() {
         tracing::info!(
             websocket = %format_args!("{ws}://{address}/ws"),
             health = %format_args!("{http}://{address}/healthz"),
             stats = %format_args!("{http}://{address}/api/v1/ws/stats"),
+            admin,
             database = %database.url,
             table,
             %cursor,
@@ -51,6 +55,7 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
   WebSocket  {NAME}{ws}://{address}/ws{NAME:#}
   Health     {http}://{address}/healthz
   Counters   {http}://{address}/api/v1/ws/stats
+  Admin      {admin}
   Database   {url}
   Table      {table} {DIM}(from cursor {cursor} on){DIM:#}
 

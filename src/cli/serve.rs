@@ -23,8 +23,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
         }
     }
     signals::ready(&format!("serving {}", server.address()));
-    // That this task gets its turn is what it tells.
-    let watching = signals::watchdog(async || true);
+    let watching = signals::watchdog(server.canary());
     tokio::select! {
         () = server.run(stopping) => {}
         // Neither ends before the server does.

@@ -1,6 +1,7 @@
 //! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
 //! the manual and `--help`.
 
+mod admin;
 mod auth;
 mod network;
 
@@ -17,6 +18,7 @@ use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
 use crate::tail::PollInterval;
 
+pub use admin::{AdminArgs, AdminConfig, AdminListen, AdminToken};
 pub use auth::AuthArgs;
 pub(crate) use auth::secret;
 pub use network::NetworkArgs;
@@ -60,6 +62,8 @@ pub struct Config {
     pub hub: HubOptions,
     /// Which events are deleted: none, unless told.
     pub retention: Option<Retention>,
+    /// The administration.
+    pub admin: AdminConfig,
     /// Whose tokens to accept. None: nobody is asked, and everybody may read everything.
     pub auth: Option<AuthOptions>,
     /// Who gets as far as that: origins, addresses, limits, TLS.
@@ -79,6 +83,7 @@ impl Config {
             poll_interval: PollInterval::default(),
             hub: HubOptions::default(),
             retention: None,
+            admin: AdminConfig::default(),
             auth: None,
             network: NetworkOptions::default(),
             grace_period: network::DEFAULT_GRACE_PERIOD,
@@ -216,6 +221,10 @@ pub struct ServeArgs {
         help_heading = "Limits"
     )]
     pub max_replay: Option<u64>,
+
+    /// The administration.
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 /// Whether writers wake the feed.
@@ -293,6 +302,7 @@ impl TryFrom<ServeArgs> for Config {
             auth,
             grace_period: args.network.grace_period,
             retention,
+            admin: args.admin.try_into()?,
             database,
             migrate: args.migrate,
             listen: args.listen,

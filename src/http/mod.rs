@@ -1,6 +1,7 @@
 //! The only place that knows warp: routes, and the loop that accepts connections for them.
 
 mod accept;
+mod admin;
 mod events;
 mod front;
 mod gate;
@@ -32,6 +33,7 @@ use crate::hub::Hub;
 use gate::Admission;
 
 pub(crate) use accept::serve;
+pub(crate) use admin::Admin;
 pub use gate::Gate;
 pub(crate) use gate::connections_of_open_files;
 pub use options::{NetworkOptions, TlsFiles};
@@ -48,6 +50,7 @@ pub(crate) use tls::{Tls, check as check_tls};
 /// | `GET /events?channels=…&after=…` | what was committed after a cursor; `wait=30s` waits for it |
 /// | `GET /cursor` | the present position |
 /// | `GET /healthz` | 200 while the process lives |
+/// | `GET /readyz` | 200 while the feed moves: the table is read, and events come through |
 /// | `GET /api/v1/ws/stats` | counters, as JSON |
 #[must_use]
 pub fn routes(
@@ -60,6 +63,13 @@ pub fn routes(
         // Those who watch over servers ask with HEAD.
         .and(warp::get().or(warp::head()).unify())
         .map(|| json(StatusCode::OK, &Health { status: "ok" }));
+    let readiness = hub.clone();
+    let ready = warp::path!("readyz")
+        .and(warp::get().or(warp::head()).unify())
+        .then(move || {
+            let hub = readiness.clone();
+            async move { admin::is_ready(&hub).await }
+        });
     let counters = hub.counters();
     let stats = warp::get().map(move || json(StatusCode::OK, &counters.snapshot()));
     let stats = warp::path!("api" / "v1" / "ws" / "stats").and(admitted(&gate, stats));
@@ -77,7 +87,7 @@ pub fn routes(
         .and(admitted(&gate, warp::options().map(allow)));
     let feed = socket.or(plain).unify().or(preflight).unify();
     let feed = feed.or(stats).unify().recover(gate::turned_away).unify();
-    feed.or(health).unify()
+    feed.or(health).unify().or(ready).unify()
 }
 
 /// A route that only those come to who get past the gate.
@@ -139,7 +149,7 @@ pub(crate) async fn not_found(rejection: Rejection) -> Result<Response, std::con
         (
             StatusCode::NOT_FOUND,
             "not_found",
-            "there are /ws, /sse, /events, /cursor, /healthz and /api/v1/ws/stats",
+            "there are /ws, /sse, /events, /cursor, /healthz, /readyz and /api/v1/ws/stats",
         )
     } else {
         (

@@ -58,6 +58,13 @@ impl Index {
         &mut self.topics[id as usize]
     }
 
+    /// The patterns there are, each with the number of its subscribers.
+    pub fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.by_name
+            .iter()
+            .map(|(name, &id)| (&**name, self.topics[id as usize].members.len()))
+    }
+
     pub fn members(&self, id: TopicId) -> &[Member] {
         &self.topics[id as usize].members
     }

@@ -3,11 +3,14 @@
 
 mod access;
 mod catch_up;
+mod census;
+mod ending;
 mod history;
 mod index;
 mod interests;
 mod plan;
 mod reader;
+mod readiness;
 mod shard;
 mod slots;
 
@@ -17,20 +20,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::auth::{Identity, Permit};
-use crate::broadcaster::{Broadcaster, Item};
+use crate::broadcaster::{Broadcaster, Item, Probe};
 use crate::event::{Channel, ChannelPattern};
-use crate::protocol::{
-    CloseCode, DisconnectCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral,
-};
+use crate::protocol::{CloseCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral};
 use crate::stats::Counters;
 
 use catch_up::Join;
+pub(crate) use census::Census;
+pub(crate) use ending::Ending;
 use history::{BatchNumber, History};
 pub(crate) use reader::{Reader, Sources, Step};
+pub(crate) use readiness::{Checks, Readiness, Stuck};
 use shard::Shard;
 
 /// Batches a shard may lie behind before the next is encoded.
@@ -178,6 +182,7 @@ struct Inner {
     sources: Sources,
     /// Whether the end has begun.
     draining: watch::Sender<bool>,
+    readiness: Readiness,
     encoder: JoinHandle<()>,
 }
 
@@ -236,51 +241,8 @@ pub(crate) enum Request {
         is_meant: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
         ending: Ending,
     },
-}
-
-/// Why the server ends a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The server stops, or is restarted.
-    Shutdown,
-    /// What clients may see has changed.
-    GrantsChanged,
-    /// An operator said so.
-    Disconnected,
-    /// The token has expired.
-    TokenExpired,
-    /// The token was revoked.
-    TokenRevoked,
-}
-
-impl Ending {
-    fn code(self) -> DisconnectCode {
-        match self {
-            Self::Shutdown => DisconnectCode::ServerShutdown,
-            Self::GrantsChanged => DisconnectCode::GrantsChanged,
-            Self::Disconnected => DisconnectCode::Disconnected,
-            Self::TokenExpired => DisconnectCode::TokenExpired,
-            Self::TokenRevoked => DisconnectCode::TokenRevoked,
-        }
-    }
-
-    fn close(self) -> (CloseCode, &'static str) {
-        match self {
-            Self::Shutdown => (CloseCode::ServiceRestart, "the server is shutting down"),
-            Self::GrantsChanged => (CloseCode::ServiceRestart, "what you may see has changed"),
-            Self::Disconnected => (
-                CloseCode::ServiceRestart,
-                "an operator ended the connection",
-            ),
-            Self::TokenExpired => (CloseCode::Unauthorized, "the token has expired"),
-            Self::TokenRevoked => (CloseCode::Unauthorized, "the token has been revoked"),
-        }
-    }
-
-    /// Whether the client may come back as it is.
-    fn reconnect(self) -> bool {
-        self.close().0 == CloseCode::ServiceRestart
-    }
+    /// Say who is there.
+    Census(oneshot::Sender<Census>),
 }
 
 /// What a shard is given to distribute.
@@ -290,6 +252,7 @@ pub(crate) enum Delivery {
     /// As JSON text.
     ToAll(Bytes),
     ToChannel(Channel, Bytes),
+    Probe(Arc<Probe>),
 }
 
 impl Hub {
@@ -312,6 +275,7 @@ impl Hub {
                 (requests_tx, deliveries_tx)
             })
             .unzip();
+        let readiness = Readiness::new(broadcaster.prober(), shards.len());
         let own_shards: Vec<_> = shards.clone();
         let history = Arc::clone(&sources.history);
         let encoder = tokio::spawn(async move {
@@ -321,6 +285,7 @@ impl Hub {
                         let batch = Arc::new(encode_batch(&batch));
                         Delivery::Batch(history.push(&batch), batch)
                     }
+                    Item::Probe(probe) => Delivery::Probe(probe),
                     Item::Ephemeral(message) => match &message.channel {
                         None => Delivery::ToAll(message.json.get().to_owned().into()),
                         Some(channel) => {
@@ -348,6 +313,7 @@ impl Hub {
                 options,
                 sources,
                 draining: watch::Sender::new(false),
+                readiness,
                 encoder,
             }),
         }
@@ -371,6 +337,16 @@ impl Hub {
     /// The position after everything that was handed out, as clients get it.
     pub(crate) fn edge(&self) -> Arc<str> {
         self.inner.sources.history.end().1
+    }
+
+    /// Whether the feed is moving.
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.inner.readiness
+    }
+
+    /// Who is there. None when a shard does not answer within 2 s.
+    pub(crate) async fn census(&self) -> Option<Census> {
+        census::take(&self.inner.shards).await
     }
 
     /// Takes a connection in. It receives nothing before it subscribes.

@@ -103,6 +103,10 @@ impl Slots {
         self.all.len() as SlotId
     }
 
+    pub fn len(&self) -> usize {
+        self.by_connection.len()
+    }
+
     pub fn ids(&self) -> Vec<SlotId> {
         self.by_connection.values().copied().collect()
     }

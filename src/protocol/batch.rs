@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -36,6 +37,8 @@ pub(crate) struct Encoded {
     pub after: Option<Cursor>,
     /// The position after the batch.
     pub upto: Cursor,
+    /// When the oldest of the events was created, by the clock of the database.
+    pub oldest: Option<SystemTime>,
     /// Whether receivers have to refetch their state first.
     pub reset: bool,
     /// Its text frames; other shapes are made of them when first asked for.
@@ -234,7 +237,9 @@ pub(crate) fn encode_batch(batch: &Batch) -> Encoded {
             channels: event.channels.clone(),
         });
     }
+    let oldest = batch.events.iter().map(|event| &*event.created_at).min();
     Encoded {
+        oldest: oldest.and_then(|time| humantime::parse_rfc3339(time).ok()),
         websocket: Shaped {
             frames: frames.into(),
             ranges,

@@ -1,5 +1,6 @@
 //! Where events come from: the `Source` trait, and which database a URL means. Only this folder speaks SQL.
 
+mod commands;
 pub(crate) mod doctor;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -21,6 +22,7 @@ use crate::cursor::{Cursor, Position, Within};
 use crate::error::Error;
 use crate::event::{ChannelPattern, Event, EventId, NewEvent};
 
+pub use commands::{Command, Commands, NewCommand, Order, SUBJECT_BYTES_MAX, open_commands};
 pub(crate) use probe::{Ending, Probe, open_probe};
 pub use prune::{Prune, PruneBatch, Pruned, open_prune};
 

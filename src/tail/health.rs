@@ -33,6 +33,7 @@ impl Health {
 
     /// A whole round went well. Half of one proves nothing: a table may be gone while the database answers.
     pub(super) fn round_completed(&mut self) {
+        self.stats.looked.beat();
         if let Some(since) = self.failing_since.take() {
             let away = since.elapsed();
             tracing::info!(

@@ -61,7 +61,7 @@ pub(crate) fn follow(
     stats: Arc<Counters>,
 ) -> impl Stream<Item = Batch> {
     let woken = Arc::new(Notify::new());
-    let listen = pass_on(source.wakes(), Arc::clone(&woken));
+    let listen = pass_on(source.wakes(), Arc::clone(&woken), Arc::clone(&stats));
     let batches = stream! {
         let mut pace = Pace::new(interval);
         let mut tail = Tail::new(source, cursor, stats);
@@ -93,6 +93,9 @@ pub(crate) fn follow(
                         }
                     };
                     drop(rows);
+                    if found > 0 {
+                        tail.stats.histograms.window.observe(found as f64);
+                    }
                     if complete {
                         yield tail.pass(chunk.events, window.upto.clone());
                         tail.completed(&window);
@@ -127,8 +130,9 @@ pub(crate) fn follow(
 /// Passes wake-ups on, whether or not anybody waits for one. Left alone it would stop in the middle of whatever it does,
 /// also of opening a connection; and PostgreSQL neither shuts down nor recovers from a crash while it waits for a client
 /// to go on with that, for a minute.
-async fn pass_on(mut wakes: BoxStream<'static, ()>, woken: Arc<Notify>) {
+async fn pass_on(mut wakes: BoxStream<'static, ()>, woken: Arc<Notify>, stats: Arc<Counters>) {
     while wakes.next().await.is_some() {
+        stats.wakes.add(1);
         woken.notify_one();
     }
     std::future::pending::<()>().await;
@@ -177,12 +181,17 @@ impl Tail {
 
     async fn look(&mut self) -> Look {
         self.stats.polls.add(1);
+        let asked = Instant::now();
         let looked = within(
             "ask for the present position",
             LOOK_TIMEOUT,
             self.source.edge(),
         )
         .await;
+        self.stats
+            .histograms
+            .poll
+            .observe(asked.elapsed().as_secs_f64());
         let Some(present) = self.health.check(looked).await else {
             return Look::Again;
         };
@@ -251,6 +260,7 @@ impl Tail {
 
     /// Moves on behind these events.
     fn pass(&mut self, events: Vec<Arc<Event>>, upto: Cursor) -> Batch {
+        self.stats.looked.beat();
         let after = std::mem::replace(&mut self.cursor, upto.clone());
         Batch {
             events,

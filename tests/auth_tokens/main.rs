@@ -290,6 +290,7 @@ async fn dates_are_checked_and_have_to_be_numbers() {
         (json!({"exp": -1e300}), "expired"),
         (json!({"nbf": at + 60}), "not valid yet"),
         (json!({"nbf": 1e300}), "not valid yet"),
+        (json!({"iat": at + 60}), "issued in the future"),
         (json!({"exp": "9999999999"}), "exp is not a number"),
         (json!({"exp": [9_999_999_999_u64]}), "exp is not a number"),
         (json!({"exp": true}), "exp is not a number"),

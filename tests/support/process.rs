@@ -19,6 +19,8 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(40);
 pub struct Process {
     child: Child,
     pub url: String,
+    /// Where its administration is, or `off`.
+    pub admin: String,
     log: Arc<Log>,
 }
 
@@ -56,15 +58,16 @@ impl Process {
         let mut lines = BufReader::new(child.stderr.take().expect("piped"))
             .lines()
             .map_while(Result::ok);
-        let url = lines.by_ref().find_map(|line| {
+        let ready = lines.by_ref().find_map(|line| {
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            let url = entry["websocket"].as_str().map(str::to_owned);
-            if url.is_none() {
+            let field = |name: &str| entry[name].as_str().map(str::to_owned);
+            let ready = field("websocket").zip(field("admin"));
+            if ready.is_none() {
                 eprintln!("{line}");
             }
-            url
+            ready
         });
-        let Some(url) = url else {
+        let Some((url, admin)) = ready else {
             child.wait().expect("it was started");
             return None;
         };
@@ -77,7 +80,12 @@ impl Process {
                 to.written.send_replace(());
             }
         });
-        Some(Self { child, url, log })
+        Some(Self {
+            child,
+            url,
+            admin,
+            log,
+        })
     }
 
     /// `rowcast serve` on a free port, not yet started.

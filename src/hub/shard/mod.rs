@@ -12,6 +12,7 @@ use tokio::task::yield_now;
 
 use super::access::Access;
 use super::catch_up::{CatchUp, Join, Joined, Wishes};
+use super::census::Census;
 use super::history::BatchNumber;
 use super::index::{Index, SlotId, SubscriptionsOf as _};
 use super::plan::Plan;
@@ -85,6 +86,7 @@ impl Shard {
                         let subscribers = self.plan.reached_by(channel.as_str(), &self.index);
                         self.send_to(&subscribers, |shape| shape.event(&json)).await;
                     }
+                    Delivery::Probe(probe) => probe.pass(),
                 },
                 Some(request) = requests.recv() => self.answer(request).await,
                 _ = ticks.tick() => self.tick().await,
@@ -139,6 +141,18 @@ impl Shard {
             Request::Join(join) => self.join(*join),
             Request::Drain { grace, ending } => self.drain(grace, ending).await,
             Request::Disconnect { is_meant, ending } => self.disconnect(&*is_meant, ending).await,
+            Request::Census(answer) => {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.census());
+            }
+        }
+    }
+
+    fn census(&self) -> Census {
+        let sizes = self.index.sizes();
+        Census {
+            clients: self.slots.len(),
+            channels: sizes.map(|(name, size)| (name.into(), size)).collect(),
         }
     }
 
@@ -334,6 +348,12 @@ impl Shard {
         }
         self.plan.receivers = receivers;
         self.sources.counters.deliveries.add(delivered);
+        if let Some(oldest) = batch.oldest.filter(|_| delivered > 0) {
+            // Where the database's clock is ahead of ours it is taken for none.
+            let lag = oldest.elapsed().unwrap_or_default();
+            let histograms = &self.sources.counters.histograms;
+            histograms.delivery_lag.observe(lag.as_secs_f64());
+        }
         self.position = batch.upto.clone();
         self.edge = Arc::clone(&batch.edge);
         self.next = number + 1;

@@ -1,6 +1,7 @@
 //! PostgreSQL: positions are snapshots, a window is the difference of two of them. The algorithm is that of PgQ
 //! (Skype, about 2007); docs/ARCHITECTURE.md tells why `id > cursor` loses rows and this does not.
 
+mod commands;
 mod connect;
 pub(super) mod doctor;
 mod insert;
@@ -26,6 +27,7 @@ use crate::cursor::{Cursor, Epoch, Position, Snapshot, Within};
 use crate::error::Error;
 use crate::event::ChannelPattern;
 
+pub use commands::PostgresCommands;
 use connect::{connect_options, prepare};
 use doctor::refuse_rows_from_the_future;
 pub use insert::PostgresInsert;

@@ -25,7 +25,7 @@ const COLUMNS: [&str; 10] = [
 ];
 
 /// The tables beside `events`.
-const RELATIONS: [&str; 2] = ["rowcast_epochs", "rowcast_retention"];
+const RELATIONS: [&str; 3] = ["rowcast_commands", "rowcast_epochs", "rowcast_retention"];
 
 const DOING: &str = "look at the database";
 

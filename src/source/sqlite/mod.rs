@@ -1,5 +1,6 @@
 //! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
 
+mod commands;
 pub(super) mod doctor;
 mod file;
 mod insert;
@@ -26,6 +27,7 @@ use crate::cursor::{Cursor, Position};
 use crate::error::Error;
 use crate::event::ChannelPattern;
 
+pub use commands::SqliteCommands;
 use file::{FileIdentity, parent, watch_log};
 pub use insert::SqliteInsert;
 use life::{Known, begin_epoch, epoch_of, get_to_know, present};

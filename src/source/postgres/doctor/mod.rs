@@ -30,7 +30,12 @@ const COLUMNS: [&str; 11] = [
 ];
 
 /// The tables and sequences beside `events`.
-const RELATIONS: [&str; 3] = ["rowcast_epochs", "rowcast_lease", "rowcast_retention"];
+const RELATIONS: [&str; 4] = [
+    "rowcast_commands",
+    "rowcast_epochs",
+    "rowcast_lease",
+    "rowcast_retention",
+];
 
 const DOING: &str = "look at the database";
 
@@ -158,7 +163,10 @@ impl Examination {
                       has_table_privilege('events', 'SELECT') AS "events!",
                       has_table_privilege('rowcast_epochs', 'SELECT')
                       AND has_table_privilege('rowcast_epochs', 'INSERT') AS "epochs!",
-                      has_table_privilege('rowcast_epochs', 'UPDATE') AS "marks!""#
+                      has_table_privilege('rowcast_epochs', 'UPDATE') AS "marks!",
+                      has_table_privilege('rowcast_commands', 'SELECT') AS "commands!",
+                      has_table_privilege('rowcast_commands', 'INSERT')
+                      AND has_table_privilege('rowcast_commands', 'DELETE') AS "orders!""#
         )
         .fetch_one(&mut self.connection)
         .await
@@ -173,6 +181,16 @@ impl Examination {
             Finding::problem(
                 format!("the role {role} may not note the lives of the cluster in rowcast_epochs"),
                 format!("GRANT SELECT, INSERT, UPDATE ON rowcast_epochs TO \"{role}\""),
+            )
+        } else if !row.commands {
+            Finding::problem(
+                format!("the role {role} may not read rowcast_commands: nobody could be revoked"),
+                format!("GRANT SELECT, INSERT, DELETE ON rowcast_commands TO \"{role}\""),
+            )
+        } else if !row.orders {
+            Finding::hint(
+                format!("the role {role} may not write to rowcast_commands: its server takes no orders to revoke, disconnect or broadcast"),
+                format!("GRANT INSERT, DELETE ON rowcast_commands TO \"{role}\""),
             )
         } else if !row.marks {
             Finding::hint(

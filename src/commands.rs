@@ -1,0 +1,225 @@
+//! What administrators order: handed to the database, which has it for all servers; and followed there, by each. Whom it
+//! concerns is shut out, closed, or told.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use crate::auth::{Identity, Revocation, Revocations};
+use crate::broadcaster::Broadcaster;
+use crate::error::Error;
+use crate::hub::{Ending, Hub};
+use crate::source::{
+    Command, Commands, DatabaseConfig, NewCommand, Order, SUBJECT_BYTES_MAX, open_commands,
+};
+use crate::stats::Counters;
+use crate::tail::{LOOK_TIMEOUT, within};
+
+/// How often the commands are read though nothing tells that there are others: some have expired.
+const READ_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How often those that have expired are deleted, give or take half of it: servers that were started together need not
+/// work together.
+const FORGET_INTERVAL: Duration = Duration::from_mins(10);
+
+/// First and longest wait after an error; between them it doubles, with full jitter.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+
+/// How long a command counts that is carried out once: a server that has not read it by then leaves it.
+const ONCE: Duration = Duration::from_mins(5);
+
+/// Gives commands to all servers of the database. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    table: Arc<dyn Commands>,
+    /// Wakes the follower of this server.
+    issued: Arc<Notify>,
+}
+
+impl Desk {
+    /// Orders something. A revocation counts for `valid`, after which no token that it concerns should be in use. It is
+    /// committed when this returns, and carried out here at once, on other servers within a poll interval.
+    pub async fn issue(&self, order: Order, valid: Duration) -> Result<i64, Error> {
+        if let Order::RevokeUser(subject)
+        | Order::RevokeToken(subject)
+        | Order::DisconnectUser(subject) = &order
+            && !(1..=SUBJECT_BYTES_MAX).contains(&subject.len())
+        {
+            return Err(Error::Config(format!(
+                "issue the command: whom it concerns is named in 1 to {SUBJECT_BYTES_MAX} bytes"
+            )));
+        }
+        let valid = match order {
+            Order::RevokeUser(_) | Order::RevokeToken(_) => valid,
+            Order::DisconnectUser(_) | Order::Broadcast { .. } => ONCE,
+        };
+        let command = NewCommand { order, valid };
+        let doing = "issue the command";
+        let id = within(doing, LOOK_TIMEOUT, self.table.issue(&command)).await?;
+        self.issued.notify_one();
+        Ok(id)
+    }
+}
+
+/// Reads commands and carries them out.
+pub(crate) struct Follower {
+    table: Arc<dyn Commands>,
+    issued: Arc<Notify>,
+    revocations: Revocations,
+    counters: Arc<Counters>,
+    /// As it was before the commands were read last.
+    mark: String,
+    read: Instant,
+    /// Those that have been carried out: by id and time, as a file may be replaced.
+    done: HashSet<(i64, i64)>,
+}
+
+impl Follower {
+    /// Reads the commands there are. Revocations among them count from now on; what is carried out once is of the past.
+    ///
+    /// # Errors
+    /// When they cannot be read: then nobody can tell who is to be let in.
+    pub async fn start(
+        database: &DatabaseConfig,
+        revocations: Revocations,
+        counters: Arc<Counters>,
+    ) -> Result<(Self, Desk), Error> {
+        let table = open_commands(database)?;
+        let issued = Arc::<Notify>::default();
+        let mut follower = Self {
+            table: Arc::clone(&table),
+            issued: Arc::clone(&issued),
+            revocations,
+            counters,
+            mark: String::new(),
+            read: Instant::now(),
+            done: HashSet::new(),
+        };
+        follower.read().await?;
+        Ok((follower, Desk { table, issued }))
+    }
+
+    /// Follows the table until it is dropped. Errors are logged and do not end it; who is shut out meanwhile stays so.
+    pub async fn run(mut self, broadcaster: Broadcaster, hub: Hub, interval: Duration) {
+        let issued = Arc::clone(&self.issued);
+        let mut failures = 0_u32;
+        let mut forget = Instant::now() + forget_interval();
+        loop {
+            let wait = match failures.checked_sub(1) {
+                None => interval,
+                Some(before) => RETRY_FIRST
+                    .saturating_mul(1 << before.min(16))
+                    .min(RETRY_MAX)
+                    .mul_f64(fastrand::f64()),
+            };
+            // Woken also while it retries: who has just issued a command has reached the database.
+            let _ = timeout(wait, issued.notified()).await;
+            match self.look().await {
+                Ok(fresh) => {
+                    if failures > 0 {
+                        tracing::info!(attempts = failures, "commands can be read again");
+                        failures = 0;
+                    }
+                    for command in fresh {
+                        self.carry_out(command.order, &broadcaster, &hub).await;
+                    }
+                    if Instant::now() >= forget {
+                        self.forget().await;
+                        forget = Instant::now() + forget_interval();
+                    }
+                }
+                Err(error) => {
+                    self.counters.command_errors.add(1);
+                    if failures == 0 {
+                        tracing::warn!(
+                            "failed to {error}; what administrators order is not heard here for now, and who was revoked \
+                             before stays out; trying again until it works"
+                        );
+                    } else {
+                        tracing::debug!("failed to {error}");
+                    }
+                    failures = failures.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Gives the commands that were not there before.
+    async fn look(&mut self) -> Result<Vec<Command>, Error> {
+        let doing = "look for commands";
+        let mark = within(doing, LOOK_TIMEOUT, self.table.mark()).await?;
+        if mark == self.mark && self.read.elapsed() < READ_INTERVAL {
+            return Ok(Vec::new());
+        }
+        // The mark was taken first: what is committed between the two shows in the next.
+        let fresh = self.read().await?;
+        self.mark = mark;
+        Ok(fresh)
+    }
+
+    async fn read(&mut self) -> Result<Vec<Command>, Error> {
+        let doing = "read the commands";
+        let valid = within(doing, LOOK_TIMEOUT, self.table.valid()).await?;
+        self.read = Instant::now();
+        self.revocations
+            .replace(valid.iter().filter_map(revocation).collect());
+        let key = |command: &Command| (command.id, command.created_at_ms);
+        let known = valid.iter().map(key).collect();
+        let done = std::mem::replace(&mut self.done, known);
+        let is_fresh = |command: &Command| !done.contains(&key(command));
+        Ok(valid.into_iter().filter(is_fresh).collect())
+    }
+
+    async fn carry_out(&self, order: Order, broadcaster: &Broadcaster, hub: &Hub) {
+        self.counters.commands.add(1);
+        match order {
+            Order::RevokeUser(_) | Order::RevokeToken(_) => {
+                let revocations = self.revocations.clone();
+                let is_meant = move |identity: &Identity| revocations.is_revoked(identity);
+                hub.disconnect(Ending::TokenRevoked, is_meant).await;
+                tracing::info!("a revocation counts from now on");
+            }
+            Order::DisconnectUser(user) => {
+                tracing::info!(user, "an administrator closes the connections of a user");
+                let is_meant =
+                    move |identity: &Identity| identity.user.as_deref() == Some(user.as_str());
+                hub.disconnect(Ending::Disconnected, is_meant).await;
+            }
+            Order::Broadcast { channel, message } => {
+                // It is JSON, so it is sent.
+                let _ = broadcaster.send_ephemeral(channel, &message).await;
+            }
+        }
+    }
+
+    async fn forget(&self) {
+        let doing = "delete expired commands";
+        match within(doing, LOOK_TIMEOUT, self.table.forget()).await {
+            Ok(deleted) => tracing::debug!(deleted, "expired commands are deleted"),
+            // They count for nothing where they are.
+            Err(error) => tracing::debug!("failed to {error}"),
+        }
+    }
+}
+
+fn forget_interval() -> Duration {
+    FORGET_INTERVAL.mul_f64(0.5 + fastrand::f64())
+}
+
+fn revocation(command: &Command) -> Option<Revocation> {
+    match &command.order {
+        Order::RevokeUser(user) => Some(Revocation::User {
+            user: user.as_str().into(),
+            // Whole seconds, as in tokens: what was issued in the same one is revoked too.
+            at: u64::try_from(command.created_at_ms / 1000).unwrap_or_default(),
+        }),
+        Order::RevokeToken(id) => Some(Revocation::Token {
+            id: id.as_str().into(),
+        }),
+        Order::DisconnectUser(_) | Order::Broadcast { .. } => None,
+    }
+}

@@ -1,0 +1,153 @@
+//! What an administrator orders, and how it reaches every server of one database: the `Commands` trait, which is to
+//! `Source` what `Insert` is. When to look, and what to do about a command, is not decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use serde_json::value::RawValue;
+
+use super::{DatabaseConfig, DatabaseKind};
+use crate::error::Error;
+use crate::event::Channel;
+
+#[cfg(feature = "postgres")]
+use super::postgres::PostgresCommands;
+#[cfg(feature = "sqlite")]
+use super::sqlite::SqliteCommands;
+
+/// Longest name of a user or token id in a command, in bytes. The tables refuse longer ones.
+pub const SUBJECT_BYTES_MAX: usize = 2000;
+
+/// A table of commands, shared by all servers of one database.
+///
+/// Any implementation keeps these promises, and `tests/source_contract.rs` holds every one to them:
+///  - what was issued is in every reading that begins after its commit, on every server, until it expires;
+///  - the mark differs after every such commit, also where commits come in another order than ids were given;
+///  - after an error the next call opens a connection of its own accord.
+pub trait Commands: Send + Sync + 'static {
+    /// Writes a command, for all servers. Gives its id.
+    ///
+    /// # Errors
+    /// When the database is not reachable or refuses it. It may have been written all the same: the answer to a commit
+    /// may have got lost.
+    fn issue<'a>(&'a self, command: &'a NewCommand) -> BoxFuture<'a, Result<i64, Error>>;
+
+    /// A short text that differs when there is a command that was not there. It costs one look through the table's
+    /// primary key.
+    ///
+    /// # Errors
+    /// When the database is not reachable, or the table not readable.
+    fn mark(&self) -> BoxFuture<'_, Result<String, Error>>;
+
+    /// The commands that have not expired, by their ids. Kinds that this version does not know are left out.
+    ///
+    /// # Errors
+    /// When the database is not reachable, or the table not readable.
+    fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>>;
+
+    /// Deletes what has expired. Takes no lock where there is none.
+    ///
+    /// # Errors
+    /// When the database is not reachable, or does not let us.
+    fn forget(&self) -> BoxFuture<'_, Result<u64, Error>>;
+}
+
+/// What is ordered.
+#[derive(Debug, Clone)]
+pub enum Order {
+    /// Refuse this user with tokens issued up to now, and close the connections that have them.
+    RevokeUser(String),
+    /// Refuse the token with this id (`jti`), and close the connections that have it.
+    RevokeToken(String),
+    /// Close the connections of this user. Nothing keeps them from coming back.
+    DisconnectUser(String),
+    /// Tell whoever is connected now; nothing of it is stored for others.
+    Broadcast {
+        /// The subscribers of this channel, or everybody.
+        channel: Option<Channel>,
+        /// JSON: for a channel the `event` of a frame, for everybody the whole frame.
+        message: Box<RawValue>,
+    },
+}
+
+/// A command to issue.
+#[derive(Debug, Clone)]
+pub struct NewCommand {
+    /// What is ordered.
+    pub order: Order,
+    /// How long it counts. A server that sees it later does nothing about it.
+    pub valid: Duration,
+}
+
+/// A command that was issued.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// Unique in its database. Ids ascend as commands are written, which need not be the order of their commits.
+    pub id: i64,
+    /// What is ordered.
+    pub order: Order,
+    /// When, in milliseconds since 1970, by the clock of the database.
+    pub created_at_ms: i64,
+}
+
+/// Opens a connection, now or when it is needed. The tables are taken as they are.
+///
+/// # Errors
+/// When the database can be none of ours.
+pub fn open_commands(config: &DatabaseConfig) -> Result<Arc<dyn Commands>, Error> {
+    match config.url.kind() {
+        #[cfg(feature = "postgres")]
+        DatabaseKind::Postgres => Ok(Arc::new(PostgresCommands::new(config)?)),
+        #[cfg(feature = "sqlite")]
+        DatabaseKind::Sqlite => Ok(Arc::new(SqliteCommands::new(config)?)),
+        #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+        _ => unreachable!("DatabaseUrl::parse refuses databases that were not built in"),
+    }
+}
+
+/// The columns of a row.
+pub(super) struct Columns<'a> {
+    pub kind: &'static str,
+    pub subject: Option<&'a str>,
+    pub payload: Option<&'a str>,
+}
+
+impl Order {
+    pub(super) fn columns(&self) -> Columns<'_> {
+        let (kind, subject, payload) = match self {
+            Self::RevokeUser(user) => ("revoke_user", Some(user.as_str()), None),
+            Self::RevokeToken(id) => ("revoke_token", Some(id.as_str()), None),
+            Self::DisconnectUser(user) => ("disconnect_user", Some(user.as_str()), None),
+            Self::Broadcast { channel, message } => (
+                "broadcast",
+                channel.as_ref().map(Channel::as_str),
+                Some(message.get()),
+            ),
+        };
+        Columns {
+            kind,
+            subject,
+            payload,
+        }
+    }
+
+    /// None where a row is no order that this version knows, or one that cannot be carried out.
+    pub(super) fn from_columns(
+        kind: &str,
+        subject: Option<String>,
+        payload: Option<String>,
+    ) -> Option<Self> {
+        match (kind, subject, payload) {
+            ("revoke_user", Some(user), None) => Some(Self::RevokeUser(user)),
+            ("revoke_token", Some(id), None) => Some(Self::RevokeToken(id)),
+            ("disconnect_user", Some(user), None) => Some(Self::DisconnectUser(user)),
+            ("broadcast", channel, Some(message)) => {
+                let channel = channel.map(|name| Channel::parse(&name)).transpose().ok()?;
+                let message = RawValue::from_string(message).ok()?;
+                Some(Self::Broadcast { channel, message })
+            }
+            _ => None,
+        }
+    }
+}

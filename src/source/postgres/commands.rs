@@ -1,0 +1,124 @@
+//! The commands of administrators in PostgreSQL.
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+
+use super::connect::connect_options;
+use super::slot::Slot;
+use crate::error::Error;
+use crate::source::DatabaseConfig;
+use crate::source::commands::{Command, Commands, NewCommand, Order};
+
+/// One connection. It is opened when it is needed, and anew when it ended.
+pub struct PostgresCommands {
+    slot: Mutex<Slot>,
+}
+
+impl PostgresCommands {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// When the URL has a parameter with a value that is not one of its.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
+        let slot = Slot::new(connect_options(config)?, config.url.to_string());
+        Ok(Self {
+            slot: Mutex::new(slot),
+        })
+    }
+}
+
+impl Commands for PostgresCommands {
+    fn issue<'a>(&'a self, command: &'a NewCommand) -> BoxFuture<'a, Result<i64, Error>> {
+        Box::pin(async move {
+            let columns = command.order.columns();
+            let mut slot = self.slot.lock().await;
+            let mut connection = slot.take().await?;
+            let id = sqlx::query_scalar!(
+                "INSERT INTO rowcast_commands (kind, subject, payload, expires_at)
+                 VALUES ($1, $2, $3::text::json, clock_timestamp() + $4::float8 * interval '1 second') RETURNING id",
+                columns.kind,
+                columns.subject,
+                columns.payload,
+                command.valid.as_secs_f64(),
+            )
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|error| explain("issue the command", "SELECT, INSERT", error))?;
+            slot.keep(connection);
+            Ok(id)
+        })
+    }
+
+    /// The sum is for a row that comes in the moment another goes.
+    fn mark(&self) -> BoxFuture<'_, Result<String, Error>> {
+        Box::pin(async move {
+            let mut slot = self.slot.lock().await;
+            let mut connection = slot.take().await?;
+            let mark = sqlx::query_scalar!(
+                r#"SELECT concat_ws(' ', count(*), max(id), sum(id)) AS "mark!" FROM rowcast_commands"#
+            )
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|error| explain("look for commands", "SELECT", error))?;
+            slot.keep(connection);
+            Ok(mark)
+        })
+    }
+
+    fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
+        Box::pin(async move {
+            let mut slot = self.slot.lock().await;
+            let mut connection = slot.take().await?;
+            let rows = sqlx::query!(
+                r#"SELECT id, kind, subject, payload::text AS payload,
+                          (extract(epoch FROM created_at) * 1000)::bigint AS "created_at_ms!"
+                     FROM rowcast_commands WHERE expires_at > clock_timestamp() ORDER BY id"#
+            )
+            .fetch_all(&mut connection)
+            .await
+            .map_err(|error| explain("read the commands", "SELECT", error))?;
+            slot.keep(connection);
+            let commands = rows.into_iter().filter_map(|row| {
+                Some(Command {
+                    id: row.id,
+                    order: Order::from_columns(&row.kind, row.subject, row.payload)?,
+                    created_at_ms: row.created_at_ms,
+                })
+            });
+            Ok(commands.collect())
+        })
+    }
+
+    fn forget(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            let mut slot = self.slot.lock().await;
+            let mut connection = slot.take().await?;
+            let gone =
+                sqlx::query!("DELETE FROM rowcast_commands WHERE expires_at < clock_timestamp()")
+                    .execute(&mut connection)
+                    .await
+                    .map_err(|error| explain("delete expired commands", "DELETE", error))?;
+            slot.keep(connection);
+            Ok(gone.rows_affected())
+        })
+    }
+}
+
+fn explain(doing: &'static str, right: &str, error: sqlx::Error) -> Error {
+    let code = match &error {
+        sqlx::Error::Database(error) => error.code(),
+        _ => None,
+    };
+    match code.as_deref() {
+        Some("42501") => Error::Unusable(format!(
+            "its role may not {doing}; GRANT {right} ON rowcast_commands to it"
+        )),
+        Some("42P01") => {
+            Error::Unusable("it has no table rowcast_commands; `rowcast migrate` creates it".into())
+        }
+        _ => Error::Database {
+            doing,
+            source: error,
+        },
+    }
+}

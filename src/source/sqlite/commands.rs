@@ -1,0 +1,147 @@
+//! The commands of administrators in a SQLite file.
+
+use futures_util::future::BoxFuture;
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use tokio::sync::Mutex;
+
+use super::file::FileIdentity;
+use super::{connect_options, explain, explain_shape};
+use crate::error::Error;
+use crate::source::commands::{Command, Commands, NewCommand, Order};
+use crate::source::{DatabaseConfig, Migrate};
+
+/// One connection. It is opened when it is needed, and anew when it ended or the file was replaced.
+pub struct SqliteCommands {
+    options: SqliteConnectOptions,
+    /// Taken out while in use, and put back only when in good order.
+    idle: Mutex<Option<Open>>,
+}
+
+struct Open {
+    connection: SqliteConnection,
+    file: Option<FileIdentity>,
+}
+
+impl SqliteCommands {
+    /// Opens nothing yet.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
+        Ok(Self {
+            options: connect_options(config, Migrate::Off)?,
+            idle: Mutex::default(),
+        })
+    }
+
+    async fn take(&self, idle: &mut Option<Open>) -> Result<Open, Error> {
+        // Asked before the file is opened: if it is replaced in between, this is found out next time.
+        let file = FileIdentity::of(self.options.get_filename());
+        if let Some(open) = idle.take()
+            && open.file == file
+        {
+            return Ok(open);
+        }
+        let connection = self.options.connect().await;
+        let connection =
+            connection.map_err(|error| explain(&self.options, "open the file", error))?;
+        Ok(Open { connection, file })
+    }
+
+    fn explain(&self, doing: &'static str, error: sqlx::Error) -> Error {
+        explain_shape(explain(&self.options, doing, error))
+    }
+}
+
+impl Commands for SqliteCommands {
+    fn issue<'a>(&'a self, command: &'a NewCommand) -> BoxFuture<'a, Result<i64, Error>> {
+        Box::pin(async move {
+            let columns = command.order.columns();
+            let valid = format!("+{} seconds", command.valid.as_secs_f64());
+            let mut idle = self.idle.lock().await;
+            let mut open = self.take(&mut idle).await?;
+            let inserted = sqlx::query!(
+                "INSERT INTO rowcast_commands (kind, subject, payload, expires_at)
+                 VALUES (?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?))",
+                columns.kind,
+                columns.subject,
+                columns.payload,
+                valid,
+            )
+            .execute(&mut open.connection)
+            .await
+            .map_err(|error| self.explain("issue the command", error))?;
+            *idle = Some(open);
+            Ok(inserted.last_insert_rowid())
+        })
+    }
+
+    fn mark(&self) -> BoxFuture<'_, Result<String, Error>> {
+        Box::pin(async move {
+            let mut idle = self.idle.lock().await;
+            let mut open = self.take(&mut idle).await?;
+            let mark = sqlx::query_scalar!(
+                r#"SELECT count(*) || ' ' || coalesce(max(id), 0) || ' ' || total(id) AS "mark!: String"
+                     FROM rowcast_commands"#
+            )
+            .fetch_one(&mut open.connection)
+            .await
+            .map_err(|error| self.explain("look for commands", error))?;
+            *idle = Some(open);
+            Ok(mark)
+        })
+    }
+
+    fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
+        Box::pin(async move {
+            let mut idle = self.idle.lock().await;
+            let mut open = self.take(&mut idle).await?;
+            let rows = sqlx::query!(
+                r#"SELECT id AS "id!: i64", kind, subject, payload,
+                          CAST((julianday(created_at) - 2440587.5) * 86400000 AS INTEGER) AS "created_at_ms!: i64"
+                     FROM rowcast_commands WHERE julianday(expires_at) > julianday('now') ORDER BY id"#
+            )
+            .fetch_all(&mut open.connection)
+            .await
+            .map_err(|error| self.explain("read the commands", error))?;
+            *idle = Some(open);
+            let commands = rows.into_iter().filter_map(|row| {
+                Some(Command {
+                    id: row.id,
+                    order: Order::from_columns(&row.kind, row.subject, row.payload)?,
+                    created_at_ms: row.created_at_ms,
+                })
+            });
+            Ok(commands.collect())
+        })
+    }
+
+    /// Looks first: to delete is to lock the file, also where nothing is deleted.
+    fn forget(&self) -> BoxFuture<'_, Result<u64, Error>> {
+        Box::pin(async move {
+            let doing = "delete expired commands";
+            let mut idle = self.idle.lock().await;
+            let mut open = self.take(&mut idle).await?;
+            let expired = sqlx::query_scalar!(
+                r#"SELECT count(*) AS "expired!: i64" FROM rowcast_commands
+                    WHERE julianday(expires_at) <= julianday('now')"#
+            )
+            .fetch_one(&mut open.connection)
+            .await
+            .map_err(|error| self.explain(doing, error))?;
+            let mut gone = 0;
+            if expired > 0 {
+                gone = sqlx::query!(
+                    "DELETE FROM rowcast_commands WHERE julianday(expires_at) <= julianday('now')"
+                )
+                .execute(&mut open.connection)
+                .await
+                .map_err(|error| self.explain(doing, error))?
+                .rows_affected();
+            }
+            *idle = Some(open);
+            Ok(gone)
+        })
+    }
+}
