@@ -11,9 +11,11 @@ use tokio::time::{Instant, timeout};
 use crate::auth::{Identity, Revocation, Revocations};
 use crate::broadcaster::Broadcaster;
 use crate::error::Error;
+use crate::event::EventId;
 use crate::hub::{Ending, Hub};
 use crate::source::{
-    Command, Commands, DatabaseConfig, NewCommand, Order, SUBJECT_BYTES_MAX, open_commands,
+    Command, Commands, Committed, DatabaseConfig, NewCommand, Order, SUBJECT_BYTES_MAX,
+    open_commands,
 };
 use crate::stats::Counters;
 use crate::tail::{LOOK_TIMEOUT, within};
@@ -41,6 +43,11 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
+    /// The row of an event, if it is there and committed.
+    pub async fn find(&self, id: EventId) -> Result<Option<Committed>, Error> {
+        within("look for the event", LOOK_TIMEOUT, self.table.find(id)).await
+    }
+
     /// Orders something. A revocation counts for `valid`, after which no token that it concerns should be in use. It is
     /// committed when this returns, and carried out here at once, on other servers within a poll interval.
     pub async fn issue(&self, order: Order, valid: Duration) -> Result<i64, Error> {

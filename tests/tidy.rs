@@ -43,6 +43,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "auth",
             "broadcaster",
             "error",
+            "event",
             "hub",
             "source",
             "stats",

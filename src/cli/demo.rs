@@ -66,6 +66,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         url: format!("ws://{}/ws", server.address()),
         channels: vec!["*".to_owned()],
         since: "now".to_owned(),
+        token: None,
         name: "rowcast demo",
     };
     let writer = source::open_insert(&config.database, Migrate::Off).await?;

@@ -15,6 +15,7 @@ mod signals;
 mod tail;
 mod token;
 mod verify;
+mod why;
 
 use std::io;
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Find out whether every committed row arrives once: writes rows, and follows the feed.
     Verify(Box<verify::VerifyArgs>),
+    /// Say how far an event has come for somebody, and what kept it from going further.
+    Why(why::WhyArgs),
     /// Print a completion script, for example `rowcast completions bash >> ~/.bashrc`.
     Completions {
         /// For which shell.
@@ -171,6 +174,7 @@ async fn run(cli: Cli) -> Result<(), Error> {
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
         Some(Command::Token(args)) => token::run(args).await,
+        Some(Command::Why(args)) => why::run(args).await,
         Some(Command::Verify(args)) => Box::pin(verify::run(*args)).await,
         #[cfg(feature = "sqlite")]
         Some(Command::Demo(args)) => Box::pin(demo::run(args)).await,

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::client::{Client, Update, Wanted};
+use super::client::{Client, TokenArgs, Update, Wanted};
 use crate::error::Error;
 use crate::event::ChannelPattern;
 
@@ -30,6 +30,9 @@ pub(super) struct TailArgs {
         env = "ROWCAST_URL"
     )]
     url: String,
+
+    #[command(flatten)]
+    token: TokenArgs,
 
     /// Begin with what is committed from now on, with the earliest event there is, or after a cursor that some frame
     /// had.
@@ -68,6 +71,7 @@ pub(super) async fn run(args: TailArgs) -> Result<(), Error> {
         url: args.url,
         channels,
         since: args.since,
+        token: args.token.token()?,
         name: "rowcast tail",
     };
     follow(wanted, &mut printer).await

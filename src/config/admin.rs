@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -76,6 +76,19 @@ impl FromStr for AdminListen {
 pub struct AdminToken(Arc<[u8]>);
 
 impl AdminToken {
+    /// What two flags say: the token itself, or a file with it.
+    pub(crate) fn of(token: Option<&Self>, file: Option<&Path>) -> Result<Option<Self>, Error> {
+        let (None, Some(path)) = (token, file) else {
+            return Ok(token.cloned());
+        };
+        let wrong = |reason: String| {
+            Error::Config(format!("--admin-token-file {}: {reason}", path.display()))
+        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| wrong(format!("it cannot be read: {error}")))?;
+        text.parse().map(Some).map_err(wrong)
+    }
+
     /// The secret: to compare with, never for a log.
     pub(crate) fn expose(&self) -> Arc<[u8]> {
         Arc::clone(&self.0)
@@ -130,18 +143,7 @@ impl TryFrom<AdminArgs> for AdminConfig {
     type Error = Error;
 
     fn try_from(args: AdminArgs) -> Result<Self, Error> {
-        let token = match (args.admin_token, args.admin_token_file) {
-            (Some(token), _) => Some(token),
-            (None, None) => None,
-            (None, Some(path)) => {
-                let wrong = |reason: String| {
-                    Error::Config(format!("--admin-token-file {}: {reason}", path.display()))
-                };
-                let text = std::fs::read_to_string(&path)
-                    .map_err(|error| wrong(format!("it cannot be read: {error}")))?;
-                Some(text.parse().map_err(wrong)?)
-            }
-        };
+        let token = AdminToken::of(args.admin_token.as_ref(), args.admin_token_file.as_deref())?;
         let config = Self {
             listen: args.admin_listen.unwrap_or_default(),
             token,

@@ -54,6 +54,11 @@ impl Access {
         self.identity.as_ref()
     }
 
+    /// All that it may receive.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
     /// The client has a new token. What other permits it has stays.
     pub fn identify(&mut self, identity: Arc<Identity>) {
         self.identity = Some(identity);

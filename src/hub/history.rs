@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::broadcaster::{Ended, Table};
 use crate::cursor::Cursor;
+use crate::event::EventId;
 use crate::protocol::{Encoded, encode_batch};
 use crate::source::Window;
 use crate::tail::Batch;
@@ -119,6 +120,14 @@ impl History {
         let state = self.lock();
         let index = usize::try_from(number - state.first).ok()?;
         state.batches.get(index).cloned()
+    }
+
+    /// The number of the batch that has an event; none when it is not here any more, or not yet.
+    pub fn batch_of(&self, event: EventId) -> Option<BatchNumber> {
+        let state = self.lock();
+        let has = |batch: &Arc<Encoded>| batch.events.iter().any(|own| own.id == event);
+        let index = state.batches.iter().rposition(has)?;
+        Some(state.first + index as BatchNumber)
     }
 
     /// Where to go on after a position.

@@ -5,6 +5,7 @@ mod access;
 mod catch_up;
 mod census;
 mod ending;
+mod explain;
 mod history;
 mod index;
 mod interests;
@@ -25,13 +26,14 @@ use tokio::task::JoinHandle;
 
 use crate::auth::{Identity, Permit};
 use crate::broadcaster::{Broadcaster, Item, Probe};
-use crate::event::{Channel, ChannelPattern};
+use crate::event::{Channel, ChannelPattern, EventId};
 use crate::protocol::{CloseCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral};
 use crate::stats::Counters;
 
 use catch_up::Join;
 pub(crate) use census::Census;
 pub(crate) use ending::Ending;
+pub(crate) use explain::{Account, Explained, Question, Verdict};
 use history::{BatchNumber, History};
 pub(crate) use reader::{Reader, Sources, Step};
 pub(crate) use readiness::{Checks, Readiness, Stuck};
@@ -241,6 +243,8 @@ pub(crate) enum Request {
         is_meant: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
         ending: Ending,
     },
+    /// Say what became of an event for some.
+    Explain(Arc<Question>, oneshot::Sender<Vec<Account>>),
     /// Say who is there.
     Census(oneshot::Sender<Census>),
 }
@@ -342,6 +346,25 @@ impl Hub {
     /// Whether the feed is moving.
     pub(crate) fn readiness(&self) -> &Readiness {
         &self.inner.readiness
+    }
+
+    /// What became of an event for the connections of a user, or for all. None when a shard does not answer within 2 s.
+    pub(crate) async fn explain(
+        &self,
+        event: EventId,
+        transaction: Option<u64>,
+        channels: &str,
+        user: Option<&str>,
+    ) -> Option<Explained> {
+        explain::ask(
+            &self.inner.shards,
+            &self.inner.sources.history,
+            event,
+            transaction,
+            channels,
+            user,
+        )
+        .await
     }
 
     /// Who is there. None when a shard does not answer within 2 s.

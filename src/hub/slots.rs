@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub planned: Planned,
     /// How its frames are put on the wire.
     pub shape: Shape,
+    /// The batch that came after it was opened.
+    pub opened: BatchNumber,
     /// The first batch that it receives from its shard; what came before, it has.
     pub from: BatchNumber,
     /// What it may receive.
@@ -46,6 +48,7 @@ impl Slots {
         shape: Shape,
         access: Access,
         pulse: Pulse,
+        opened: BatchNumber,
     ) -> SlotId {
         let slot = Some(Slot {
             connection,
@@ -53,6 +56,7 @@ impl Slots {
             subscriptions: Subscriptions::default(),
             planned: Planned::default(),
             shape,
+            opened,
             from: BatchNumber::MIN,
             access,
             pulse,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{DatabaseConfig, DatabaseKind};
 use crate::error::Error;
-use crate::event::Channel;
+use crate::event::{Channel, EventId};
 
 #[cfg(feature = "postgres")]
 use super::postgres::PostgresCommands;
@@ -45,6 +45,12 @@ pub trait Commands: Send + Sync + 'static {
     /// # Errors
     /// When the database is not reachable, or the table not readable.
     fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>>;
+
+    /// The row of an event, if it is there and committed.
+    ///
+    /// # Errors
+    /// When the database is not reachable, or the table not readable.
+    fn find(&self, id: EventId) -> BoxFuture<'_, Result<Option<Committed>, Error>>;
 
     /// Deletes what has expired. Takes no lock where there is none.
     ///
@@ -89,6 +95,19 @@ pub struct Command {
     pub order: Order,
     /// When, in milliseconds since 1970, by the clock of the database.
     pub created_at_ms: i64,
+}
+
+/// What a committed row is addressed to, and where it has its place in the feed.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Its `channel`, which a table of one's own may have out of rule.
+    pub channels: String,
+    /// Its `type`.
+    pub kind: String,
+    /// When it was inserted.
+    pub created_at: String,
+    /// Its transaction, in a database whose writers do not take turns.
+    pub transaction: Option<u64>,
 }
 
 /// Opens a connection, now or when it is needed. The tables are taken as they are.

@@ -22,7 +22,9 @@ use crate::cursor::{Cursor, Position, Within};
 use crate::error::Error;
 use crate::event::{ChannelPattern, Event, EventId, NewEvent};
 
-pub use commands::{Command, Commands, NewCommand, Order, SUBJECT_BYTES_MAX, open_commands};
+pub use commands::{
+    Command, Commands, Committed, NewCommand, Order, SUBJECT_BYTES_MAX, open_commands,
+};
 pub(crate) use probe::{Ending, Probe, open_probe};
 pub use prune::{Prune, PruneBatch, Pruned, open_prune};
 

@@ -7,4 +7,5 @@ mod support;
 
 mod grants;
 mod lifetime;
+mod program;
 mod transports;

@@ -3,6 +3,7 @@
 
 mod retry;
 mod seen;
+mod token;
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasher as _, BuildHasherDefault};
@@ -21,6 +22,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use crate::error::Error;
 use retry::Retry;
 use seen::Seen;
+pub(super) use token::{Token, TokenArgs};
 
 /// A server that takes a connection and does not answer is as good as none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,6 +45,8 @@ pub(super) struct Wanted {
     pub channels: Vec<String>,
     /// `now`, `earliest`, or a cursor.
     pub since: String,
+    /// Who asks, where that is asked.
+    pub token: Option<Token>,
     /// The name under which the server knows the client.
     pub name: &'static str,
 }
@@ -167,7 +171,9 @@ impl Client {
         // Before the attempt: it may be dropped half way, and is one all the same.
         self.retry.attempt(Instant::now());
         let url = &self.wanted.url;
-        let connecting = timeout(CONNECT_TIMEOUT, connect_async(url));
+        let connecting =
+            async { connect_async(token::request(url, self.wanted.token.as_ref())?).await };
+        let connecting = timeout(CONNECT_TIMEOUT, connecting);
         let error = match connecting.await {
             Ok(Ok((mut socket, _))) => {
                 let hello = json!({
@@ -276,8 +282,13 @@ impl Client {
             self.retry.at(Instant::now() + Duration::from_millis(after));
             self.socket = None;
         } else {
+            let hint = if code == "UNAUTHORIZED" && self.wanted.token.is_none() {
+                "; here: --token-file FILE, or ROWCAST_TOKEN"
+            } else {
+                ""
+            };
             return Err(Error::Config(format!(
-                "the server refuses: {message} ({code})"
+                "the server refuses: {message} ({code}){hint}"
             )));
         }
         Ok(())

@@ -27,6 +27,7 @@ impl Server {
             url: format!("ws://{}/ws", listener.local_addr().unwrap()),
             channels: vec!["tasks".to_owned()],
             since: "earliest".to_owned(),
+            token: None,
             name: "test",
         };
         (Self { listener }, Client::new(wanted))

@@ -16,7 +16,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, interval, sleep, timeout};
 
-use super::client::{Client, Follow, Wanted};
+use super::client::{Client, Follow, TokenArgs, Wanted};
 use super::signals::interrupted;
 use crate::config::DatabaseArgs;
 use crate::error::Error;
@@ -61,6 +61,9 @@ pub(super) struct VerifyArgs {
         env = "ROWCAST_URL"
     )]
     url: String,
+
+    #[command(flatten)]
+    token: TokenArgs,
 
     /// How many rows to insert, all writers together: 50/s, or 3000/m.
     #[arg(long, value_name = "N/s", default_value = "50/s", value_parser = rate)]
@@ -165,6 +168,7 @@ async fn subscribe(args: &VerifyArgs, channel: &Channel) -> Result<Vec<Receiver>
         url: args.url.clone(),
         channels: vec![channel.as_str().to_owned()],
         since: "now".to_owned(),
+        token: args.token.token()?,
         name: "rowcast verify",
     };
     let mut receivers = Vec::new();

@@ -3,6 +3,7 @@
 
 mod guard;
 mod orders;
+mod why;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(200);
 /// Channels of which the clients are told, those with the most first. A feed may have a million.
 const CHANNELS_MAX: usize = 1000;
 
-const PATHS: &str = "there are GET /metrics, /healthz, /readyz and /api/v1/ws/stats, and POST /api/v1/disconnect, /api/v1/revoke \
+const PATHS: &str = "there are GET /metrics, /healthz, /readyz, /api/v1/ws/stats and /api/v1/why, and POST /api/v1/disconnect, /api/v1/revoke \
                      and /api/v1/broadcast";
 
 /// What the administration needs.
@@ -127,10 +128,13 @@ impl Admin {
             ("/healthz", "GET" | "HEAD") => json(StatusCode::OK, &Health { status: "ok" }),
             ("/readyz", "GET" | "HEAD") => self.ready().await,
             ("/api/v1/ws/stats", "GET") => self.stats(query).await,
+            ("/api/v1/why", "GET") => why::answer(&self.hub, &self.desk, query).await,
             ("/api/v1/disconnect", "POST") => self.order(body, orders::disconnect).await,
             ("/api/v1/revoke", "POST") => self.order(body, orders::revoke).await,
             ("/api/v1/broadcast", "POST") => self.order(body, orders::broadcast).await,
-            ("/metrics" | "/healthz" | "/readyz" | "/api/v1/ws/stats", _) => other_method("GET"),
+            ("/metrics" | "/healthz" | "/readyz" | "/api/v1/ws/stats" | "/api/v1/why", _) => {
+                other_method("GET")
+            }
             ("/api/v1/disconnect" | "/api/v1/revoke" | "/api/v1/broadcast", _) => {
                 other_method("POST")
             }

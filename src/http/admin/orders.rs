@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 use crate::event::Channel;
 use crate::source::Order;
 
-/// How long a revocation counts unless told: longer than tokens should live.
-const REVOKED_FOR: Duration = Duration::from_hours(24);
+/// How long a revocation counts unless told: longer than tokens should live, as one that outlives it counts again.
+const REVOKED_FOR: Duration = Duration::from_hours(24 * 30);
 
 /// Longer ones are a mistake in the unit, and overflow dates.
 const REVOKED_FOR_LONGEST: Duration = Duration::from_hours(24 * 3650);

@@ -1,6 +1,7 @@
 //! One share of the connections, and the task that owns them: it answers their requests between two batches, so that
 //! every answer names a position that is true for what the connection has been sent.
 
+mod explain;
 mod lifetime;
 mod subscriptions;
 
@@ -141,6 +142,10 @@ impl Shard {
             Request::Join(join) => self.join(*join),
             Request::Drain { grace, ending } => self.drain(grace, ending).await,
             Request::Disconnect { is_meant, ending } => self.disconnect(&*is_meant, ending).await,
+            Request::Explain(question, answer) => {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.explain(&question));
+            }
             Request::Census(answer) => {
                 // Whoever asked may be gone.
                 let _ = answer.send(self.census());
@@ -165,7 +170,9 @@ impl Shard {
     ) {
         let pulse = self.clock.first_pulse(self.options.hello_timeout);
         let access = Access::new(identity);
-        let slot = self.slots.open(connection, outlet, shape, access, pulse);
+        let slot = self
+            .slots
+            .open(connection, outlet, shape, access, pulse, self.next);
         // Its request was under way when the shutdown began.
         if let Some(ending) = self.leaving.everybody() {
             self.send_away(slot, ending);

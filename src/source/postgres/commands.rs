@@ -6,8 +6,9 @@ use tokio::sync::Mutex;
 use super::connect::connect_options;
 use super::slot::Slot;
 use crate::error::Error;
+use crate::event::EventId;
 use crate::source::DatabaseConfig;
-use crate::source::commands::{Command, Commands, NewCommand, Order};
+use crate::source::commands::{Command, Commands, Committed, NewCommand, Order};
 
 /// One connection. It is opened when it is needed, and anew when it ended.
 pub struct PostgresCommands {
@@ -86,6 +87,29 @@ impl Commands for PostgresCommands {
                 })
             });
             Ok(commands.collect())
+        })
+    }
+
+    fn find(&self, id: EventId) -> BoxFuture<'_, Result<Option<Committed>, Error>> {
+        Box::pin(async move {
+            let mut slot = self.slot.lock().await;
+            let mut connection = slot.take().await?;
+            let row = sqlx::query!(
+                r#"SELECT channel::text AS "channel?", type::text AS "kind?", xid::text::bigint AS xid,
+                          to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS created_at
+                     FROM events WHERE id = $1"#,
+                id.0
+            )
+            .fetch_optional(&mut connection)
+            .await
+            .map_err(|source| Error::Database { doing: "look for the event", source })?;
+            slot.keep(connection);
+            Ok(row.map(|row| Committed {
+                channels: row.channel.unwrap_or_default(),
+                kind: row.kind.unwrap_or_default(),
+                created_at: row.created_at.unwrap_or_default(),
+                transaction: row.xid.map(i64::cast_unsigned),
+            }))
         })
     }
 

@@ -8,7 +8,8 @@ use tokio::sync::Mutex;
 use super::file::FileIdentity;
 use super::{connect_options, explain, explain_shape};
 use crate::error::Error;
-use crate::source::commands::{Command, Commands, NewCommand, Order};
+use crate::event::EventId;
+use crate::source::commands::{Command, Commands, Committed, NewCommand, Order};
 use crate::source::{DatabaseConfig, Migrate};
 
 /// One connection. It is opened when it is needed, and anew when it ended or the file was replaced.
@@ -114,6 +115,29 @@ impl Commands for SqliteCommands {
                 })
             });
             Ok(commands.collect())
+        })
+    }
+
+    fn find(&self, id: EventId) -> BoxFuture<'_, Result<Option<Committed>, Error>> {
+        Box::pin(async move {
+            let mut idle = self.idle.lock().await;
+            let mut open = self.take(&mut idle).await?;
+            let row = sqlx::query!(
+                r#"SELECT channel AS "channel?: String", type AS "kind?: String",
+                          strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at?: String"
+                     FROM events WHERE id = ?"#,
+                id.0
+            )
+            .fetch_optional(&mut open.connection)
+            .await
+            .map_err(|error| self.explain("look for the event", error))?;
+            *idle = Some(open);
+            Ok(row.map(|row| Committed {
+                channels: row.channel.unwrap_or_default(),
+                kind: row.kind.unwrap_or_default(),
+                created_at: row.created_at.unwrap_or_default(),
+                transaction: None,
+            }))
         })
     }
 
