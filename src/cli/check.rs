@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 
 use super::serve::raise_open_files_limit;
+use crate::auth::Authenticator;
 use crate::config::{Config, ServeArgs};
 use crate::error::Error;
 use crate::http::{NetworkOptions, check_tls, connections_of_open_files, read_origins};
@@ -31,6 +32,7 @@ pub(super) async fn run(args: CheckArgs) -> Result<(), Error> {
     raise_open_files_limit();
     let mut report = Report::default();
     files(&config.network, &mut report);
+    keys(&config, &mut report).await;
     limits(&config.network, &mut report);
     if args.running {
         Report::ok(format!("{} was not looked at", config.listen));
@@ -88,6 +90,25 @@ fn files(network: &NetworkOptions, report: &mut Report) {
             Ok(origins) => Report::ok(format!("{} has {} origins", path.display(), origins.len())),
             Err(error) => report.problem(error.to_string(), None),
         }
+    }
+}
+
+async fn keys(config: &Config, report: &mut Report) {
+    let Some(options) = &config.auth else {
+        let everybody = if config.network.public {
+            "everybody who reaches it"
+        } else {
+            "everybody on this machine"
+        };
+        let text = format!("no key: {everybody} may read every channel");
+        return Report::hint(
+            &text,
+            Some("--jwt-secret-file, --jwt-public-key-file or --jwks-url"),
+        );
+    };
+    match Authenticator::start(options.clone()).await {
+        Ok(_) => Report::ok("the keys of tokens, and the grants, are good"),
+        Err(error) => report.problem(error.to_string(), None),
     }
 }
 

@@ -15,6 +15,7 @@ mod outbox;
 mod peer;
 mod query;
 mod sse;
+mod stats;
 mod tls;
 mod token;
 mod ws;
@@ -51,7 +52,7 @@ pub(crate) use tls::{Tls, check as check_tls};
 /// | `GET /cursor` | the present position |
 /// | `GET /healthz` | 200 while the process lives |
 /// | `GET /readyz` | 200 while the feed moves: the table is read, and events come through |
-/// | `GET /api/v1/ws/stats` | counters, as JSON |
+/// | `GET /api/v1/ws/stats` | counters, as JSON; `project_id=7` adds the clients of `project:7` |
 #[must_use]
 pub fn routes(
     hub: &Hub,
@@ -70,8 +71,7 @@ pub fn routes(
             let hub = readiness.clone();
             async move { admin::is_ready(&hub).await }
         });
-    let counters = hub.counters();
-    let stats = warp::get().map(move || json(StatusCode::OK, &counters.snapshot()));
+    let stats = stats::route(hub.clone(), gate.clone());
     let stats = warp::path!("api" / "v1" / "ws" / "stats").and(admitted(&gate, stats));
     let sse = warp::path!("sse").and(admitted(&gate, sse::route(hub.clone(), gate.clone())));
     let events =

@@ -124,6 +124,31 @@ async fn plain_requests_are_asked_as_well() {
             "{path}: {body}"
         );
     }
+    // Numbers are for those who are let in, and of a project for those who may see it.
+    let own = format!(
+        "Authorization: Bearer {}\r\n",
+        token_for("ann", &["project:7"])
+    );
+    let _member = {
+        let path = format!("/ws?token={}", token_for("bob", &["project:7"]));
+        let (mut client, _) = connect(&feed, &path, ("", "")).await;
+        client.subscribe(&["project:7"]).await;
+        client
+    };
+    for (path, header, status) in [
+        ("/api/v1/ws/stats", "", 401),
+        ("/api/v1/ws/stats", &*bearer, 200),
+        ("/api/v1/ws/stats?project_id=7", &*bearer, 403),
+        ("/api/v1/ws/stats?project_id=7", &*own, 200),
+    ] {
+        let (got, _, body) = get(&feed, path, header).await;
+        assert_eq!(got, status, "{path}: {body}");
+        if status == 200 {
+            assert_eq!(body["connections"], 1, "{body}");
+            let count = path.contains("project").then_some(json!(1));
+            assert_eq!(body.get("clientCount"), count.as_ref(), "{body}");
+        }
+    }
     // A backend decides one channel at a time.
     let permit = token(json!({"sub": "ann", "channel": "secret"}));
     let path = format!("/events?channels=secret&after=earliest&channel_token={permit}");
