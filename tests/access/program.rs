@@ -55,8 +55,8 @@ impl Scene {
         ];
         let (code, out, error) = run(&emit).await;
         assert_eq!(code, Some(0), "{error}");
-        let words = out.split(' ').chain(error.split(' '));
-        let id = words.filter_map(|word| word.parse().ok()).next();
+        let mut words = out.split(' ').chain(error.split(' '));
+        let id = words.find_map(|word| word.parse().ok());
         id.unwrap_or_else(|| panic!("the id of the event: {out:?}"))
     }
 
