@@ -10,3 +10,4 @@ mod front;
 mod requests;
 mod scene;
 mod sources;
+mod tokens;

@@ -25,9 +25,15 @@ pub struct Scene {
 impl Scene {
     /// Opens a page with this script.
     pub async fn start(script: &str) -> Self {
+        Self::start_with(&[], |_| script.to_owned()).await
+    }
+
+    /// The same, with flags for the server, of which the script is told the address.
+    pub async fn start_with(flags: &[&str], script: impl FnOnce(&str) -> String) -> Self {
         let database = Database::sqlite().await;
-        let server = Process::start(&database.url, &[]);
-        let front = Front::start(address_of(&server), script).await;
+        let server = Process::start(&database.url, flags);
+        let address = address_of(&server);
+        let front = Front::start(address, &script(&address.to_string())).await;
         Self {
             _chromium: Chromium::open(&front.page()),
             server: Some(server),
