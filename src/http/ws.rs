@@ -277,8 +277,7 @@ impl Peer {
             WsError::Protocol(_) => CloseCode::Protocol,
             _ => return Flow::Over,
         };
-        let mut reason = error.to_string();
-        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        let reason = error.to_string();
         wire.outbox().stop();
         let _ = self.codec.close(wire, Some(close_frame(code, reason)));
         Flow::Ending
@@ -298,7 +297,8 @@ impl Peer {
 /// Longest reason of a close: a control frame has 125 bytes, and the code takes two.
 const REASON_BYTES_MAX: usize = 123;
 
-fn close_frame(code: CloseCode, reason: String) -> CloseFrame {
+fn close_frame(code: CloseCode, mut reason: String) -> CloseFrame {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     CloseFrame {
         code: code.number().into(),
         reason: reason.into(),

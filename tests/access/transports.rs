@@ -60,7 +60,10 @@ async fn a_websocket_takes_its_token_from_anywhere() {
 async fn a_websocket_that_is_not_let_in_is_closed_with_a_reason() {
     let feed = feed().await;
     let expired = token(json!({"sub": "ann", "exp": 1000}));
+    // One that permits a channel, and opens no connection.
+    let odd = token(json!({"sub": "ann", "channel": "tasks"}));
     for (token, reason) in [
+        (&*odd, "not accepted"),
         (&*expired, "expired"),
         ("nonsense", "not accepted"),
         ("a.b.c", "not accepted"),
