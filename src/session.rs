@@ -3,24 +3,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use crate::auth::{AuthError, Authenticator, Identity, Permit};
 use crate::hub::{Connection, FLOODING, Hub, Request, Seat, Written};
-use crate::limits::{Limits, OverLimit, UserPlace};
+use crate::limits::{Allowance, Limits, OverLimit, UserPlace};
 use crate::protocol::{
     ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, Secret, ServerFrame, Shape,
     Subscribe,
 };
 use crate::stats::Counters;
-
-/// What a limit of messages is for.
-const MINUTE: Duration = Duration::from_mins(1);
-
-/// A client that goes on so many times beyond the limit of messages is closed.
-const LIMITED_FACTOR_MAX: u32 = 10;
 
 /// A client at the door.
 pub(crate) struct Entrance {
@@ -50,10 +41,7 @@ pub(crate) struct Session {
     identity: Option<Arc<Identity>>,
     /// Its place among the connections of its user.
     place: Option<UserPlace>,
-    messages_max: Option<u32>,
-    /// When the minute began, and the messages within it.
-    minute: Instant,
-    messages: u32,
+    allowance: Allowance,
 }
 
 impl Session {
@@ -93,9 +81,7 @@ impl Session {
             ip,
             identity,
             place,
-            messages_max: hub.options().messages_per_minute_max,
-            minute: Instant::now(),
-            messages: 0,
+            allowance: Allowance::new(hub.options().messages_per_minute_max),
         };
         match refusal {
             None => session.end_if_revoked(),
@@ -142,8 +128,14 @@ impl Session {
 
     /// Handles a ping of the protocol, which is answered elsewhere.
     pub fn ping(&mut self) {
-        self.messages = self.messages.saturating_add(1);
-        self.close_if_far_beyond();
+        self.allowance.ping();
+        self.close_if_flood();
+    }
+
+    /// Handles a pong, whether it was asked for or not.
+    pub fn pong(&mut self) {
+        self.allowance.pong();
+        self.close_if_flood();
     }
 
     /// Whether the goodbye has begun: what the client says no longer matters.
@@ -339,20 +331,11 @@ impl Session {
 
     /// Counts a message. One beyond the limit is answered with an error, and not looked at.
     fn is_within_limit(&mut self) -> bool {
-        let Some(limit) = self.messages_max else {
+        let left = self.allowance.message();
+        let (Some(left), Some(limit)) = (left, self.allowance.max()) else {
             return true;
         };
-        let now = Instant::now();
-        if now - self.minute >= MINUTE {
-            self.minute = now;
-            self.messages = 0;
-        }
-        self.messages = self.messages.saturating_add(1);
-        if self.messages <= limit {
-            return true;
-        }
         self.counters.messages_limited.add(1);
-        let left = MINUTE.saturating_sub(now - self.minute);
         let frame = ServerFrame::Error {
             id: None,
             code: ErrorCode::RateLimitExceeded,
@@ -363,13 +346,13 @@ impl Session {
             retry_after_ms: Some(left.as_millis() as u64 + 1),
         };
         self.answer(&frame);
-        self.close_if_far_beyond();
+        self.close_if_flood();
         false
     }
 
-    fn close_if_far_beyond(&self) {
-        if let Some(limit) = self.messages_max
-            && self.messages > limit.saturating_mul(LIMITED_FACTOR_MAX)
+    fn close_if_flood(&self) {
+        if let Some(limit) = self.allowance.max()
+            && self.allowance.is_flood()
         {
             let reason = format!("at most {limit} messages a minute");
             self.outlet.close(CloseCode::RateLimited, &reason);

@@ -24,7 +24,8 @@ enum LogFormat {
     Json,
 }
 
-/// Starts logging. Called once.
+/// Starts logging. Called once. Of what dependencies say by way of the crate `log`, warnings and errors are written,
+/// whatever the filter is.
 pub(super) fn start(args: &LogArgs) {
     let format = args.log_format.unwrap_or(if stderr().is_terminal() {
         LogFormat::Pretty
@@ -43,6 +44,8 @@ pub(super) fn start(args: &LogArgs) {
             .init(),
         LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
+    // Below that the codec of WebSockets writes every frame of a client, and with it tokens.
+    log::set_max_level(log::LevelFilter::Warn);
 }
 
 fn filter(text: &str) -> Result<String, String> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use url::{Host, Origin as UrlOrigin, Url};
-use warp::http::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use warp::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 
 use crate::error::Error;
 
@@ -166,6 +166,10 @@ pub(super) fn check(
 ) -> Result<Passed, Refused> {
     let rules = || rules.iter().copied().flatten();
     let host = only(headers, &HOST, "Host is there twice")?;
+    // A proxy before us may have looked at the other.
+    if headers.get_all(&AUTHORIZATION).iter().nth(1).is_some() {
+        return Err(Refused::Malformed("Authorization is there twice"));
+    }
     if strictness.own_name
         && let Some(host) = host
     {

@@ -30,6 +30,16 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes read at once from a stream that is not TCP.
 const STREAM_READ_BYTES: usize = 4096;
 
+/// Bytes of one client read before others get their turn.
+const BYTES_PER_TURN: usize = 64 * 1024;
+
+/// Bytes on the wire for one byte of a message, at most: a fragment of one byte has a head of six, and there may be some
+/// without any. Who sends more does not mean to end the message.
+const WIRE_BYTES_PER_BYTE_MAX: usize = 8;
+
+/// Most bytes of a frame with a ping, a pong or a close (RFC 6455, sections 5.2 and 5.5).
+const CONTROL_FRAME_BYTES_MAX: usize = 131;
+
 /// Serves a client over TCP until it leaves. `early` is what was read behind the handshake.
 pub(super) async fn serve_tcp(hub: Hub, entrance: Entrance, stream: TcpStream, early: Bytes) {
     let bytes_max = hub.options().outbox_bytes_max;
@@ -37,7 +47,7 @@ pub(super) async fn serve_tcp(hub: Hub, entrance: Entrance, stream: TcpStream, e
     // What takes a moment only is boxed, here and below: this future is allocated for as long as the client stays.
     let mut peer = Box::pin(Peer::open(hub, entrance, Arc::clone(&outbox), early)).await;
     // What came with the handshake is not announced by the socket again.
-    let mut flow = peer.receive(&mut Tcp(&outbox)).await;
+    let mut flow = peer.receive(&mut Tcp::new(&outbox)).await;
     while flow == Flow::Open {
         flow = peer.turn(&outbox).await;
     }
@@ -46,7 +56,7 @@ pub(super) async fn serve_tcp(hub: Hub, entrance: Entrance, stream: TcpStream, e
     let goodbye = async {
         if flow == Flow::Closing {
             // The answer may have been read already, behind other frames, and is not announced again.
-            flow = peer.receive(&mut Tcp(&outbox)).await;
+            flow = peer.receive(&mut Tcp::new(&outbox)).await;
         }
         while flow == Flow::Closing {
             flow = peer.turn(&outbox).await;
@@ -110,7 +120,7 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
         tokio::select! {
             read = reader.read(&mut buffer) => {
                 let Ok(read) = read else { break };
-                flow = peer.receive(&mut Buffered { input: &buffer[..read], ended: read == 0, outbox: &outbox }).await;
+                flow = peer.receive(&mut Buffered::new(&buffer[..read], read == 0, &outbox)).await;
             }
             // One future for both: they share the writer. Neither loses bytes when another branch is first.
             written = async {
@@ -127,7 +137,7 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
                 unflushed = front.is_some();
             }
             () = outbox.work.notified() => {
-                flow = peer.close_if_asked(&mut Buffered { input: &[], ended: false, outbox: &outbox }, flow);
+                flow = peer.close_if_asked(&mut Buffered::new(&[], false, &outbox), flow);
             }
             () = tokio::time::sleep_until(cut_off.unwrap_or_else(tokio::time::Instant::now)), if cut_off.is_some() => break,
         }
@@ -169,6 +179,9 @@ enum Flow {
 struct Peer {
     session: Session,
     codec: WebSocketContext,
+    /// Bytes read for a message that is not whole yet.
+    unfinished_bytes: usize,
+    unfinished_bytes_max: usize,
 }
 
 impl Peer {
@@ -184,7 +197,12 @@ impl Peer {
         let codec =
             WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
         let session = Session::open(&hub, outbox, entrance).await;
-        Self { session, codec }
+        Self {
+            session,
+            codec,
+            unfinished_bytes: 0,
+            unfinished_bytes_max: limit.saturating_mul(WIRE_BYTES_PER_BYTE_MAX),
+        }
     }
 
     /// Waits until there is something to do, and does it.
@@ -201,10 +219,10 @@ impl Peer {
                     return Flow::Over;
                 }
                 if ready.is_readable() || ready.is_read_closed() {
-                    return self.receive(&mut Tcp(outbox)).await;
+                    return self.receive(&mut Tcp::new(outbox)).await;
                 }
             }
-            () = outbox.work.notified() => return self.close_if_asked(&mut Tcp(outbox), self.flow()),
+            () = outbox.work.notified() => return self.close_if_asked(&mut Tcp::new(outbox), self.flow()),
         }
         self.flow()
     }
@@ -221,8 +239,19 @@ impl Peer {
     async fn receive<W: Wire>(&mut self, wire: &mut W) -> Flow {
         let mut messages = 0;
         loop {
-            match self.codec.read(wire) {
+            let read = self.codec.read(wire);
+            let pace = wire.pace();
+            self.unfinished_bytes += std::mem::take(&mut pace.read);
+            let is_paused = std::mem::take(&mut pace.is_over);
+            match read {
                 Ok(message) => {
+                    self.unfinished_bytes = if message.is_text() || message.is_binary() {
+                        0
+                    } else {
+                        // It may stand between the fragments of another.
+                        self.unfinished_bytes
+                            .saturating_sub(CONTROL_FRAME_BYTES_MAX)
+                    };
                     if message.is_close() && !self.session.has_left() {
                         wire.outbox().stop();
                     }
@@ -232,6 +261,13 @@ impl Peer {
                     }
                 }
                 Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.unfinished_bytes > self.unfinished_bytes_max {
+                        return self.fail(wire, &endless(self.unfinished_bytes_max));
+                    }
+                    if is_paused {
+                        // There is more, and others come first.
+                        tokio::task::yield_now().await;
+                    }
                     return self.flow();
                 }
                 Err(error) => return self.fail(wire, &error),
@@ -258,9 +294,10 @@ impl Peer {
         match message {
             Message::Text(text) => self.session.text(&text).await,
             Message::Binary(_) => self.session.binary(),
-            // The codec answers it, with its next read.
+            // The codec answers a ping, with its next read.
             Message::Ping(_) => self.session.ping(),
-            Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+            Message::Pong(_) => self.session.pong(),
+            Message::Close(_) | Message::Frame(_) => {}
         }
     }
 
@@ -297,7 +334,16 @@ impl Peer {
 /// Longest reason of a close: a control frame has 125 bytes, and the code takes two.
 const REASON_BYTES_MAX: usize = 123;
 
+/// A message whose fragments do not end.
+fn endless(bytes: usize) -> WsError {
+    WsError::Capacity(CapacityError::MessageTooLong {
+        size: bytes,
+        max_size: bytes / WIRE_BYTES_PER_BYTE_MAX,
+    })
+}
+
 fn close_frame(code: CloseCode, mut reason: String) -> CloseFrame {
+    // The codec sends none at all that is longer.
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     CloseFrame {
         code: code.number().into(),
@@ -311,21 +357,49 @@ trait Wire: Read + Write {
     const KEEPS_UNREAD: bool;
 
     fn outbox(&self) -> &Outbox;
+
+    fn pace(&mut self) -> &mut Pace;
 }
 
-struct Tcp<'a>(&'a Outbox);
+/// How much was read. The codec reads on by itself while fragments come, for as long as there are any.
+#[derive(Default)]
+struct Pace {
+    /// Bytes, since the last message.
+    read: usize,
+    /// It was told that there is nothing more for now, although there may be.
+    is_over: bool,
+}
+
+struct Tcp<'a> {
+    outbox: &'a Outbox,
+    pace: Pace,
+}
+
+impl<'a> Tcp<'a> {
+    fn new(outbox: &'a Outbox) -> Self {
+        Self {
+            outbox,
+            pace: Pace::default(),
+        }
+    }
+}
 
 impl Read for Tcp<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.tcp().try_read(buffer)?;
-        self.0.heard();
+        if self.pace.read >= BYTES_PER_TURN {
+            self.pace.is_over = true;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = self.outbox.tcp().try_read(buffer)?;
+        self.pace.read += read;
+        self.outbox.heard();
         Ok(read)
     }
 }
 
 impl Write for Tcp<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_control(bytes).map(|()| bytes.len())
+        self.outbox.write_control(bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -337,7 +411,11 @@ impl Wire for Tcp<'_> {
     const KEEPS_UNREAD: bool = true;
 
     fn outbox(&self) -> &Outbox {
-        self.0
+        self.outbox
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
     }
 }
 
@@ -346,6 +424,18 @@ struct Buffered<'a> {
     input: &'a [u8],
     ended: bool,
     outbox: &'a Outbox,
+    pace: Pace,
+}
+
+impl<'a> Buffered<'a> {
+    fn new(input: &'a [u8], ended: bool, outbox: &'a Outbox) -> Self {
+        Self {
+            input,
+            ended,
+            outbox,
+            pace: Pace::default(),
+        }
+    }
 }
 
 impl Read for Buffered<'_> {
@@ -354,7 +444,9 @@ impl Read for Buffered<'_> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.outbox.heard();
-        Read::read(&mut self.input, buffer)
+        let read = Read::read(&mut self.input, buffer)?;
+        self.pace.read += read;
+        Ok(read)
     }
 }
 
@@ -373,5 +465,9 @@ impl Wire for Buffered<'_> {
 
     fn outbox(&self) -> &Outbox {
         self.outbox
+    }
+
+    fn pace(&mut self) -> &mut Pace {
+        &mut self.pace
     }
 }

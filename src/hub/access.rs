@@ -65,6 +65,13 @@ impl Access {
         self.sum_up();
     }
 
+    /// How many permissions for one channel each there would be with these.
+    pub fn permits_with(&self, permits: &[Permit]) -> usize {
+        let own = self.more.as_ref().map_or(&[][..], |more| &more.permits);
+        let stay = |old: &&Permit| permits.iter().all(|new| new.pattern != old.pattern);
+        own.iter().filter(stay).count() + permits.len()
+    }
+
     /// Adds permissions for one channel each. The newer of two for the same counts.
     pub fn permit(&mut self, permits: Vec<Permit>) {
         if permits.is_empty() {

@@ -1,6 +1,7 @@
 //! Places for connections: so many of the server, of an address, of a user. And what somebody is told for whom there is
 //! none.
 
+mod allowance;
 mod failures;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::stats::Counters;
 
+pub(crate) use allowance::Allowance;
 pub(crate) use failures::AuthFailures;
 
 /// When to try again where all places are taken. Nobody knows when one gets free; soon, with many clients.

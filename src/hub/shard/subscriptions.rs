@@ -7,7 +7,7 @@ use super::super::catch_up::Change;
 use super::super::index::{SlotId, SubscriptionsOf as _};
 use super::Shard;
 use super::lifetime::expires_at;
-use crate::auth::{Identity, Permit};
+use crate::auth::{Grants, Identity, Permit};
 use crate::event::ChannelPattern;
 use crate::protocol::{ErrorCode, Rejected, RequestId, ServerFrame, Since};
 
@@ -32,7 +32,20 @@ impl Shard {
         let Some(slot_id) = self.slots.find(connection) else {
             return;
         };
+        let limit = self.options.subscriptions_max;
         let slot = self.slots.get_mut(slot_id);
+        // What is asked for and what permits it is looked at name by name, while others wait.
+        let excess = if channels.len() > limit {
+            Some((channels.len(), "channels in one request"))
+        } else {
+            let all = slot.access.permits_with(&permits);
+            (all > limit).then_some((all, "tokens for single channels in one connection"))
+        };
+        if let Some((found, what)) = excess {
+            let message = format!("at most {limit} {what}, and this makes {found}");
+            self.refuse_for_limit(connection, id.as_ref(), &message);
+            return;
+        }
         slot.access.permit(permits);
         let admitted = slot.access.admit(channels);
         let own = &slot.subscriptions;
@@ -43,22 +56,14 @@ impl Shard {
             .map(ChannelPattern::as_str)
             .filter(|channel| !self.index.contains(own, channel))
             .collect();
-        let limit = self.options.subscriptions_max;
         if own.len() + new.len() > limit {
-            self.sources.counters.client_errors.add(1);
             let message = format!(
                 "a connection has at most {limit} subscriptions; this one has {} and asks for {} more. A pattern such as \
                  \"messages:*\" counts as one",
                 own.len(),
                 new.len()
             );
-            self.reply(connection, |_| ServerFrame::Error {
-                id: id.as_ref(),
-                code: ErrorCode::ChannelLimit,
-                message: &message,
-                limit: Some(limit),
-                retry_after_ms: None,
-            });
+            self.refuse_for_limit(connection, id.as_ref(), &message);
             return;
         }
         let before = self.patterns_of(slot_id);
@@ -115,6 +120,17 @@ impl Shard {
             let parts = admitted.parts.into_iter().collect();
             self.go_on_from(slot_id, id, parts, since, text.as_deref(), &before);
         }
+    }
+
+    fn refuse_for_limit(&self, connection: u64, id: Option<&RequestId>, message: &str) {
+        self.sources.counters.client_errors.add(1);
+        self.reply(connection, |_| ServerFrame::Error {
+            id,
+            code: ErrorCode::ChannelLimit,
+            message,
+            limit: Some(self.options.subscriptions_max),
+            retry_after_ms: None,
+        });
     }
 
     /// Gives a client what it missed of what it has subscribed to.
@@ -237,11 +253,8 @@ impl Shard {
             self.index.join(pattern.as_str(), slot_id, own);
         }
         // What it still gets by a wider pattern is not lost.
-        let is_lost = |pattern: &&ChannelPattern| {
-            !wanted
-                .iter()
-                .any(|other| other == *pattern || other.is_wider_than(pattern))
-        };
+        let kept = Grants::new(wanted);
+        let is_lost = |pattern: &&ChannelPattern| !kept.hold(pattern);
         let lost: BTreeSet<_> = before
             .difference(&after)
             .chain(&left)
