@@ -251,7 +251,8 @@ impl Socket {
         }
     }
 
-    async fn answer_close(&mut self, code: u16) {
+    /// Answers a close, and hangs up after the server has.
+    async fn answer_close(mut self, code: u16) {
         let mut close = Vec::new();
         push_frame(&mut close, 0x88, &code.to_be_bytes());
         let _ = self.stream.write_all(&close).await;
