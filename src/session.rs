@@ -60,7 +60,7 @@ impl Session {
         };
         let user = identity
             .as_ref()
-            .and_then(|identity| identity.user.as_deref());
+            .and_then(|identity| identity.user.as_ref());
         let place = limits.enter_user(user, &hub.counters());
         let place = place.unwrap_or_else(|over| {
             refusal = Some(Refused::Limit(over));
@@ -217,7 +217,7 @@ impl Session {
             return false;
         }
         if self.identity.is_none() {
-            let user = identity.user.as_deref();
+            let user = identity.user.as_ref();
             match self.limits.enter_user(user, &self.counters) {
                 Ok(place) => self.place = place,
                 Err(over) => {

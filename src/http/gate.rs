@@ -262,7 +262,7 @@ impl Gate {
                 return Err(answer.into());
             }
         };
-        let place = limits.enter_user(identity.user.as_deref(), &self.counters);
+        let place = limits.enter_user(identity.user.as_ref(), &self.counters);
         let place = place.map_err(|over| Refusal::from(limits::respond(&over)))?;
         Ok((identity, place))
     }

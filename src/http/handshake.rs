@@ -138,20 +138,13 @@ fn start(hub: Hub, entrance: Entrance, place: Option<Arc<Place>>, upgraded: Upgr
         });
     match tcp {
         Ok((stream, early)) => {
-            let serving = ws::serve_tcp(hub, entrance, stream, early);
-            tokio::spawn(holding(place, serving));
+            tokio::spawn(ws::serve_tcp(hub, entrance, place, stream, early));
         }
         Err(upgraded) => {
-            let serving = ws::serve_stream(hub, entrance, TokioIo::new(upgraded));
-            tokio::spawn(holding(place, serving));
+            let stream = TokioIo::new(upgraded);
+            tokio::spawn(ws::serve_stream(hub, entrance, place, stream));
         }
     }
-}
-
-/// The connection counts for as long as it is served.
-async fn holding(place: Option<Arc<Place>>, serving: impl Future<Output = ()>) {
-    serving.await;
-    drop(place);
 }
 
 fn upgrade_required(message: &str) -> Response {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::hub::{Connection, Frames, Written};
+use crate::limits::Place;
 use crate::protocol::CloseCode;
 
 /// How many bytes of answers may wait behind a full queue of events. Whoever asks for more of them does not read.
@@ -21,6 +22,8 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Outbox {
     /// Where to write without waiting; other streams have the queue only.
     tcp: Option<TcpStream>,
+    /// Its place among the connections: free when the socket is closed.
+    _place: Option<Arc<Place>>,
     state: Mutex<State>,
     bytes_max: usize,
     /// The client said something, or took what waited.
@@ -44,9 +47,10 @@ struct State {
 }
 
 impl Outbox {
-    pub fn new(tcp: Option<TcpStream>, bytes_max: usize) -> Self {
+    pub fn new(tcp: Option<TcpStream>, place: Option<Arc<Place>>, bytes_max: usize) -> Self {
         Self {
             tcp,
+            _place: place,
             state: Mutex::default(),
             bytes_max,
             heard: AtomicBool::new(false),

@@ -77,7 +77,7 @@ async fn answer(
     } else {
         Shape::Sse
     };
-    let outbox = Arc::new(Outbox::new(None, hub.options().outbox_bytes_max));
+    let outbox = Arc::new(Outbox::new(None, None, hub.options().outbox_bytes_max));
     let outlet = Arc::clone(&outbox) as Arc<_>;
     let seat = hub.open(outlet, shape, Some(Arc::clone(&identity))).await;
     let connection = seat.connection();

@@ -1,6 +1,7 @@
 //! A WebSocket after its handshake: the codec on the way in, the outbox on the way out, and a proper end.
 
 use std::io::{self, Read, Write};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::outbox::Outbox;
 use crate::hub::Hub;
+use crate::limits::Place;
 use crate::protocol::CloseCode;
 use crate::session::{Entrance, Session};
 
@@ -41,11 +43,23 @@ const WIRE_BYTES_PER_BYTE_MAX: usize = 8;
 const CONTROL_FRAME_BYTES_MAX: usize = 131;
 
 /// Serves a client over TCP until it leaves. `early` is what was read behind the handshake.
-pub(super) async fn serve_tcp(hub: Hub, entrance: Entrance, stream: TcpStream, early: Bytes) {
+pub(super) fn serve_tcp(
+    hub: Hub,
+    entrance: Entrance,
+    place: Option<Arc<Place>>,
+    stream: TcpStream,
+    early: Bytes,
+) -> impl Future<Output = ()> {
     let bytes_max = hub.options().outbox_bytes_max;
-    let outbox = Arc::new(Outbox::new(Some(stream), bytes_max));
-    // What takes a moment only is boxed, here and below: this future is allocated for as long as the client stays.
-    let mut peer = Box::pin(Peer::open(hub, entrance, Arc::clone(&outbox), early)).await;
+    let outbox = Arc::new(Outbox::new(Some(stream), place, bytes_max));
+    // What takes a moment only is boxed, here and below: the future that serves is allocated for as long as the client
+    // stays. What it is made of would stay in it beside what it is made into.
+    let opening = Box::pin(Peer::open(hub, entrance, Arc::clone(&outbox), early));
+    serve(outbox, opening)
+}
+
+async fn serve(outbox: Arc<Outbox>, opening: Pin<Box<impl Future<Output = Peer>>>) {
+    let mut peer = opening.await;
     // What came with the handshake is not announced by the socket again.
     let mut flow = peer.receive(&mut Tcp::new(&outbox)).await;
     while flow == Flow::Open {
@@ -106,9 +120,10 @@ async fn end(outbox: &Outbox) {
 pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
     hub: Hub,
     entrance: Entrance,
+    place: Option<Arc<Place>>,
     stream: S,
 ) {
-    let outbox = Arc::new(Outbox::new(None, hub.options().outbox_bytes_max));
+    let outbox = Arc::new(Outbox::new(None, place, hub.options().outbox_bytes_max));
     let mut peer = Peer::open(hub, entrance, Arc::clone(&outbox), Bytes::new()).await;
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut buffer = vec![0; STREAM_READ_BYTES];
@@ -469,5 +484,22 @@ impl Wire for Buffered<'_> {
 
     fn pace(&mut self) -> &mut Pace {
         &mut self.pace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a function gives.
+    fn size_of_output<A, B, C, D, E, T>(_: impl FnOnce(A, B, C, D, E) -> T) -> usize {
+        size_of::<T>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        // Ten thousand of them live at a time.
+        let bytes = size_of_output(serve_tcp);
+        assert!(bytes <= 768, "{bytes} bytes for the task");
     }
 }

@@ -5,6 +5,7 @@ mod allowance;
 mod failures;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +21,7 @@ pub(crate) use failures::AuthFailures;
 const PLACE_RETRY: Duration = Duration::from_secs(5);
 
 /// How many connections there are of each key. A key without one takes no memory.
-pub(crate) struct Occupancy<K> {
+pub(crate) struct Occupancy<K: ?Sized> {
     /// Connections of one key. 0: no limit.
     max: usize,
     counts: Arc<Counts<K>>,
@@ -28,13 +29,13 @@ pub(crate) struct Occupancy<K> {
 
 type Counts<K> = Mutex<HashMap<Arc<K>, usize>>;
 
-/// One connection of a key; counted until it is dropped. 16 bytes.
-pub(crate) struct Occupied<K: Eq + Hash> {
+/// One connection of a key; counted until it is dropped. 24 bytes, and none for a key that is shared already.
+pub(crate) struct Occupied<K: Eq + Hash + ?Sized> {
     counts: Arc<Counts<K>>,
     key: Arc<K>,
 }
 
-impl<K: Eq + Hash> Occupancy<K> {
+impl<K: Eq + Hash + ?Sized> Occupancy<K> {
     pub fn new(max: usize) -> Self {
         Self {
             max,
@@ -43,17 +44,25 @@ impl<K: Eq + Hash> Occupancy<K> {
     }
 
     /// Takes a place, or gives how many there are when all are taken. None where there is no limit, and nothing is counted.
-    pub fn enter(&self, key: K) -> Result<Option<Occupied<K>>, usize> {
+    pub fn enter(&self, key: impl Into<Arc<K>>) -> Result<Option<Occupied<K>>, usize> {
         if self.max == 0 {
             return Ok(None);
         }
         let mut counts = lock(&self.counts);
-        let key = match counts.get_key_value(&key) {
-            None => Arc::new(key),
-            Some((_, &count)) if count >= self.max => return Err(self.max),
-            Some((known, _)) => Arc::clone(known),
+        let key = match counts.entry(key.into()) {
+            Entry::Vacant(entry) => {
+                let key = Arc::clone(entry.key());
+                entry.insert(1);
+                key
+            }
+            Entry::Occupied(mut entry) => {
+                if *entry.get() >= self.max {
+                    return Err(self.max);
+                }
+                *entry.get_mut() += 1;
+                Arc::clone(entry.key())
+            }
         };
-        *counts.entry(Arc::clone(&key)).or_default() += 1;
         drop(counts);
         Ok(Some(Occupied {
             counts: Arc::clone(&self.counts),
@@ -62,7 +71,7 @@ impl<K: Eq + Hash> Occupancy<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Occupied<K> {
+impl<K: Eq + Hash + ?Sized> Drop for Occupied<K> {
     fn drop(&mut self) {
         let mut counts = lock(&self.counts);
         if let Some(count) = counts.get_mut(&self.key) {
@@ -74,7 +83,7 @@ impl<K: Eq + Hash> Drop for Occupied<K> {
     }
 }
 
-fn lock<K>(counts: &Counts<K>) -> MutexGuard<'_, HashMap<Arc<K>, usize>> {
+fn lock<K: ?Sized>(counts: &Counts<K>) -> MutexGuard<'_, HashMap<Arc<K>, usize>> {
     counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -132,10 +141,10 @@ impl Drop for Place {
 }
 
 /// The places of each user.
-pub(crate) struct Users(Occupancy<String>);
+pub(crate) struct Users(Occupancy<str>);
 
-/// A place of a user, until it is dropped. 16 bytes.
-pub(crate) type UserPlace = Occupied<String>;
+/// A place of a user, until it is dropped.
+pub(crate) type UserPlace = Occupied<str>;
 
 impl Users {
     pub fn new(max: usize) -> Self {
@@ -143,8 +152,8 @@ impl Users {
     }
 
     /// Takes one, where there is one. None where there is no limit.
-    pub fn enter(&self, user: &str) -> Result<Option<UserPlace>, OverLimit> {
-        let entered = self.0.enter(user.to_owned());
+    pub fn enter(&self, user: impl Into<Arc<str>>) -> Result<Option<UserPlace>, OverLimit> {
+        let entered = self.0.enter(user);
         entered.map_err(|max| OverLimit::new(Limit::User, max, PLACE_RETRY))
     }
 }
@@ -232,11 +241,14 @@ impl Limits {
     /// Takes a place of this user, to be held for as long as the connection lives. What is over the limit is counted.
     pub fn enter_user(
         &self,
-        user: Option<&str>,
+        user: Option<&Arc<str>>,
         counters: &Counters,
     ) -> Result<Option<UserPlace>, OverLimit> {
         match user {
-            Some(user) => self.users.enter(user).map_err(|over| over.count(counters)),
+            Some(user) => self
+                .users
+                .enter(Arc::clone(user))
+                .map_err(|over| over.count(counters)),
             None => Ok(None),
         }
     }
@@ -292,7 +304,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..1000 {
                         if let Ok(place) = users.enter("ann") {
-                            assert!(lock(&users.0.counts)[&"ann".to_owned()] <= 4);
+                            assert!(lock(&users.0.counts)[&Arc::from("ann")] <= 4);
                             drop(place);
                         }
                     }
@@ -301,7 +313,7 @@ mod tests {
         });
         assert!(lock(&users.0.counts).is_empty());
         assert!(matches!(Users::new(0).enter("ann"), Ok(None)));
-        assert!(size_of::<Option<UserPlace>>() <= 16);
+        assert!(size_of::<Option<UserPlace>>() <= 24);
     }
 
     #[test]
