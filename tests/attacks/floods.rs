@@ -140,18 +140,17 @@ async fn thousands_of_names_in_one_message_are_one_refusal() {
     let token = token_for("ann", &granted);
     ann.say(&json!({"type": "hello", "token": token})).await;
     ann.hear_a("welcome").await;
-    let distinct: Vec<_> = (0..8000).map(|n| format!("n{n}")).collect();
-    for names in [vec!["*".to_owned(); 8000], distinct] {
-        ann.say(&json!({"type": "subscribe", "id": 1, "channels": names}))
-            .await;
-        let error = ann.hear_a("error").await;
-        assert_eq!(error["code"], "CHANNEL_LIMIT", "{error}");
-        assert_eq!((&error["id"], &error["limit"]), (&json!(1), &json!(1000)));
-    }
+    let names: Vec<_> = (0..8000).map(|n| format!("n{n}")).collect();
+    ann.say(&json!({"type": "subscribe", "id": 1, "channels": names}))
+        .await;
+    let error = ann.hear_a("error").await;
+    assert_eq!(error["code"], "CHANNEL_LIMIT", "{error}");
+    assert_eq!((&error["id"], &error["limit"]), (&json!(1), &json!(1000)));
     assert_eq!(feed.broadcaster.stats().subscriptions, 0);
-    // What is within the limit goes on.
+    // The same name again and again is one name.
+    let stars = vec!["*"; 8000];
     assert_eq!(
-        ann.subscribe(&["*"]).await["granted"]
+        ann.subscribe(&stars).await["granted"]
             .as_array()
             .map(Vec::len),
         Some(502)
