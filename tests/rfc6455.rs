@@ -85,7 +85,7 @@ fn unknown(id: &str) -> (String, Heard) {
         "type": "error",
         "id": id,
         "code": "INVALID_MESSAGE",
-        "message": "unknown type \"é€🦀\"; there are hello, subscribe, unsubscribe and ping",
+        "message": "unknown type \"é€🦀\"; there are hello, subscribe, unsubscribe, auth and ping",
     });
     // The server's order of fields.
     let answer = format!(
@@ -493,7 +493,7 @@ async fn a_client_that_never_answers_a_close_is_cut_off() {
     expect_alive(&mut mute).await;
     let running = feed.shut_down();
     assert_eq!(mute.hear_json().await["type"], "disconnect");
-    assert_eq!(mute.hear().await, Heard::Close(Some(1001)));
+    assert_eq!(mute.hear().await, Heard::Close(Some(1012)));
     // Talking is not answering.
     mute.send(&text(r#"{"type":"ping"}"#)).await;
     let (end, took) = timed(mute.hear()).await;

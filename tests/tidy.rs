@@ -230,6 +230,27 @@ fn documents_name_files_that_exist() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+#[test]
+fn attacks_are_tested() {
+    let text = fs::read_to_string("docs/SECURITY.md").expect("documents are text");
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let mut faults = Vec::new();
+    // The head is no attack.
+    for row in rows.skip(1) {
+        let named = row.trim_end_matches([' ', '|']).rsplit("| ").next();
+        let test = named.and_then(|cell| cell.trim_matches('`').split_once("::"));
+        let Some((file, name)) = test else {
+            faults.push(format!("no test is named: {row}"));
+            continue;
+        };
+        let code = fs::read_to_string(file).unwrap_or_default();
+        if !code.contains(&format!("fn {name}(")) {
+            faults.push(format!("{file} has no test {name}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 /// The files below a folder with this ending, in order.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

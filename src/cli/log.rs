@@ -4,6 +4,9 @@ use std::io::{IsTerminal as _, stderr};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Flags about logs.
 #[derive(Debug, Clone, Args)]
@@ -37,12 +40,23 @@ pub(super) fn start(args: &LogArgs) {
         .with_target(false)
         // The filter was parsed once already, as a flag.
         .with_env_filter(EnvFilter::new(&args.log));
+    // The routes of warp write the paths of requests at that level, with whatever stands in them.
+    let quiet = filter_fn(|event| {
+        *event.level() <= tracing::Level::INFO || !event.target().starts_with("warp")
+    });
     match format {
         LogFormat::Pretty => subscriber
             .compact()
             .with_ansi(stderr().is_terminal())
+            .finish()
+            .with(quiet)
             .init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .finish()
+            .with(quiet)
+            .init(),
     }
     // Below that the codec of WebSockets writes every frame of a client, and with it tokens.
     log::set_max_level(log::LevelFilter::Warn);

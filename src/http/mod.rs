@@ -18,6 +18,7 @@ mod sse;
 mod stats;
 mod tls;
 mod token;
+mod wire;
 mod ws;
 
 use serde::Serialize;

@@ -1,6 +1,6 @@
 //! A WebSocket after its handshake: the codec on the way in, the outbox on the way out, and a proper end.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
 use super::outbox::Outbox;
+use super::wire::{Buffered, Tcp, Wire};
 use crate::hub::Hub;
 use crate::limits::Place;
 use crate::protocol::CloseCode;
@@ -31,9 +32,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes read at once from a stream that is not TCP.
 const STREAM_READ_BYTES: usize = 4096;
-
-/// Bytes of one client read before others get their turn.
-const BYTES_PER_TURN: usize = 64 * 1024;
 
 /// Bytes on the wire for one byte of a message, at most: a fragment of one byte has a head of six, and there may be some
 /// without any. Who sends more does not mean to end the message.
@@ -363,127 +361,6 @@ fn close_frame(code: CloseCode, mut reason: String) -> CloseFrame {
     CloseFrame {
         code: code.number().into(),
         reason: reason.into(),
-    }
-}
-
-/// What the codec reads from and writes to. Reading gives what is there, writing queues what the socket does not take.
-trait Wire: Read + Write {
-    /// Whether what was not read now can be read later.
-    const KEEPS_UNREAD: bool;
-
-    fn outbox(&self) -> &Outbox;
-
-    fn pace(&mut self) -> &mut Pace;
-}
-
-/// How much was read. The codec reads on by itself while fragments come, for as long as there are any.
-#[derive(Default)]
-struct Pace {
-    /// Bytes, since the last message.
-    read: usize,
-    /// It was told that there is nothing more for now, although there may be.
-    is_over: bool,
-}
-
-struct Tcp<'a> {
-    outbox: &'a Outbox,
-    pace: Pace,
-}
-
-impl<'a> Tcp<'a> {
-    fn new(outbox: &'a Outbox) -> Self {
-        Self {
-            outbox,
-            pace: Pace::default(),
-        }
-    }
-}
-
-impl Read for Tcp<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.pace.read >= BYTES_PER_TURN {
-            self.pace.is_over = true;
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let read = self.outbox.tcp().try_read(buffer)?;
-        self.pace.read += read;
-        self.outbox.heard();
-        Ok(read)
-    }
-}
-
-impl Write for Tcp<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.outbox.write_control(bytes).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Wire for Tcp<'_> {
-    const KEEPS_UNREAD: bool = true;
-
-    fn outbox(&self) -> &Outbox {
-        self.outbox
-    }
-
-    fn pace(&mut self) -> &mut Pace {
-        &mut self.pace
-    }
-}
-
-/// Bytes of a stream that its task has read.
-struct Buffered<'a> {
-    input: &'a [u8],
-    ended: bool,
-    outbox: &'a Outbox,
-    pace: Pace,
-}
-
-impl<'a> Buffered<'a> {
-    fn new(input: &'a [u8], ended: bool, outbox: &'a Outbox) -> Self {
-        Self {
-            input,
-            ended,
-            outbox,
-            pace: Pace::default(),
-        }
-    }
-}
-
-impl Read for Buffered<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.input.is_empty() && !self.ended {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.outbox.heard();
-        let read = Read::read(&mut self.input, buffer)?;
-        self.pace.read += read;
-        Ok(read)
-    }
-}
-
-impl Write for Buffered<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.outbox.write_control(bytes).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Wire for Buffered<'_> {
-    const KEEPS_UNREAD: bool = false;
-
-    fn outbox(&self) -> &Outbox {
-        self.outbox
-    }
-
-    fn pace(&mut self) -> &mut Pace {
-        &mut self.pace
     }
 }
 

@@ -1,23 +1,27 @@
 //! The real program in a process of its own: where it listens, what it logs, what processor time it takes.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::token::tells_a_secret;
+
 /// Longest wait for a line of the log: long after the longest wait of a server between two attempts, and less than the
 /// minute for which a connection that stands still may keep Postgres from recovering.
 const LINE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A running `rowcast serve` on a free port, killed when it is dropped.
+/// A running `rowcast serve` on a free port, killed when it is dropped. No test is passed in which it wrote a secret.
 pub struct Process {
     child: Child,
+    readers: Vec<JoinHandle<()>>,
     pub url: String,
     /// Where its administration is, or `off`.
     pub admin: String,
@@ -28,6 +32,8 @@ pub struct Process {
 #[derive(Default)]
 struct Log {
     lines: Mutex<Vec<Value>>,
+    /// All it has written from the start, as it was.
+    written_text: Mutex<String>,
     written: watch::Sender<()>,
 }
 
@@ -52,15 +58,29 @@ impl Process {
     /// Runs a command that becomes a server. Returns when it is ready; none where it ends instead.
     pub fn spawn(mut command: Command) -> Option<Self> {
         let mut child = command
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("rowcast starts");
+        let log = Arc::<Log>::default();
+        let mut stdout = child.stdout.take().expect("piped");
+        let to = Arc::clone(&log);
+        let reading = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stdout.read_to_end(&mut text);
+            to.note(&String::from_utf8_lossy(&text));
+        });
         let mut lines = BufReader::new(child.stderr.take().expect("piped"))
             .lines()
             .map_while(Result::ok);
         let ready = lines.by_ref().find_map(|line| {
+            log.note(&line);
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
-            let field = |name: &str| entry[name].as_str().map(str::to_owned);
+            let field = |name: &str| {
+                let pretty = || Some(line.split_once(&format!(" {name}="))?.1.split(' ').next()?);
+                let text = entry[name].as_str().or_else(pretty)?;
+                Some(text.trim_matches('"').to_owned())
+            };
             let ready = field("websocket").zip(field("admin"));
             if ready.is_none() {
                 eprintln!("{line}");
@@ -69,12 +89,14 @@ impl Process {
         });
         let Some((url, admin)) = ready else {
             child.wait().expect("it was started");
+            reading.join().expect("it reads");
+            log.assert_no_secret();
             return None;
         };
-        let log = Arc::<Log>::default();
         let to = Arc::clone(&log);
-        std::thread::spawn(move || {
+        let logging = std::thread::spawn(move || {
             for line in lines {
+                to.note(&line);
                 let entry = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 to.lines().push(entry);
                 to.written.send_replace(());
@@ -82,6 +104,7 @@ impl Process {
         });
         Some(Self {
             child,
+            readers: vec![reading, logging],
             url,
             admin,
             log,
@@ -109,6 +132,15 @@ impl Process {
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("it was started")
+    }
+
+    /// Ends it, and gives all it has written from its start to its end.
+    pub fn output(&mut self) -> String {
+        self.kill();
+        for reader in self.readers.drain(..) {
+            reader.join().expect("it reads");
+        }
+        self.log.text().clone()
     }
 
     pub fn id(&self) -> u32 {
@@ -181,11 +213,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.kill();
+        self.output();
         if std::thread::panicking() {
             for line in self.log.lines().iter() {
                 eprintln!("{line}");
             }
+        } else {
+            self.log.assert_no_secret();
         }
     }
 }
@@ -204,5 +238,22 @@ pub fn free_port() -> u16 {
 impl Log {
     fn lines(&self) -> MutexGuard<'_, Vec<Value>> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn text(&self) -> MutexGuard<'_, String> {
+        let text = self.written_text.lock();
+        text.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, line: &str) {
+        let mut text = self.text();
+        text.push_str(line);
+        text.push('\n');
+    }
+
+    fn assert_no_secret(&self) {
+        let text = self.text();
+        let told = text.lines().find(|line| tells_a_secret(line));
+        assert_eq!(told, None, "a server wrote a secret");
     }
 }

@@ -1,6 +1,6 @@
 //! What a connection subscribes to: asked for, granted, and taken away again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::super::catch_up::Change;
@@ -34,7 +34,14 @@ impl Shard {
         };
         let limit = self.options.subscriptions_max;
         let slot = self.slots.get_mut(slot_id);
-        // What is asked for and what permits it is looked at name by name, while others wait.
+        // What is asked for and what permits it is looked at name by name, while others wait. The same name may stand in
+        // one request twice.
+        let mut known = HashSet::new();
+        let channels: Vec<_> = channels
+            .iter()
+            .filter(|channel| known.insert(*channel))
+            .cloned()
+            .collect();
         let excess = if channels.len() > limit {
             Some((channels.len(), "channels in one request"))
         } else {
@@ -47,9 +54,8 @@ impl Shard {
             return;
         }
         slot.access.permit(permits);
-        let admitted = slot.access.admit(channels);
+        let admitted = slot.access.admit(&channels);
         let own = &slot.subscriptions;
-        // The same name may stand in one request twice.
         let new: BTreeSet<_> = admitted
             .parts
             .iter()
