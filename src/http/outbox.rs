@@ -41,6 +41,8 @@ struct State {
     queued_bytes: usize,
     /// How many bytes of the connection's own frames were queued since the queue was empty.
     own_bytes: usize,
+    /// By how much a batch was larger than may wait, which was taken all the same. Until the queue is empty.
+    oversize: usize,
     close: Option<(CloseCode, String)>,
     /// Nothing of the hub's goes out any more.
     closing: bool,
@@ -189,6 +191,7 @@ impl State {
                     // The queue was needed once; most never need it.
                     self.queue = VecDeque::new();
                     self.own_bytes = 0;
+                    self.oversize = 0;
                 }
             } else {
                 *first = rest;
@@ -204,12 +207,17 @@ impl State {
 }
 
 impl Outbox {
-    fn write_within(&self, frames: Frames<'_>, bytes_max: usize) -> Written {
+    /// So many bytes of answers may wait behind what waits anyway.
+    fn write_with(&self, frames: Frames<'_>, answers: usize) -> Written {
         let mut state = self.lock();
         if state.closing {
             return Written::Gone;
         }
-        if !state.has_room(frames.as_slice().len(), bytes_max) {
+        let bytes = frames.as_slice().len();
+        let is_first = state.queue.is_empty();
+        // Whoever asks something while it reads a large batch is no flood.
+        let oversize = if answers > 0 { state.oversize } else { 0 };
+        if !state.has_room(bytes, self.bytes_max + oversize + answers) {
             return Written::Full;
         }
         let Ok(sent) = self.try_write(&state, frames.as_slice()) else {
@@ -217,6 +225,9 @@ impl Outbox {
             return Written::Gone;
         };
         if self.queue_rest(&mut state, frames, sent) {
+            if is_first {
+                state.oversize = (bytes - sent).saturating_sub(self.bytes_max);
+            }
             Written::Queued
         } else {
             Written::Sent
@@ -226,11 +237,11 @@ impl Outbox {
 
 impl Connection for Outbox {
     fn write(&self, frames: Frames<'_>) -> Written {
-        self.write_within(frames, self.bytes_max)
+        self.write_with(frames, 0)
     }
 
     fn reply(&self, frame: &Bytes) -> Written {
-        self.write_within(Frames::Shared(frame), self.bytes_max + REPLY_BYTES_MAX)
+        self.write_with(Frames::Shared(frame), REPLY_BYTES_MAX)
     }
 
     fn queue_bytes_max(&self) -> usize {

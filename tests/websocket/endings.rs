@@ -183,6 +183,38 @@ async fn a_client_that_does_not_read_holds_nobody_up_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_something_while_it_reads_a_large_batch_is_answered() {
+    let feed = Feed::start_with(|hub| hub.outbox_bytes_max = 64 * 1024).await;
+    let mut client = Raw::connect_narrow(feed.address).await;
+    client
+        .say(&json!({"type": "subscribe", "channels": ["tasks"]}))
+        .await;
+    assert_eq!(client.hear_json().await["type"], "subscribed");
+    // One batch, larger than what buffers and the queue take together.
+    let large = "x".repeat(64 * 1024);
+    let rows: Vec<_> = (0..200)
+        .map(|_| row("tasks", &json!({ "text": large })))
+        .collect();
+    let ids = feed.insert_rows(&rows).await;
+    until("the batch waits", async || {
+        feed.broadcaster.stats().writes_queued > 0
+    })
+    .await;
+    for n in 0..10 {
+        client.say(&json!({"type": "ping", "id": n})).await;
+    }
+    let (mut events, mut pongs) = (0, 0);
+    while events < ids.len() || pongs < 10 {
+        match client.hear_json().await["type"].as_str() {
+            Some("event") => events += 1,
+            Some("pong") => pongs += 1,
+            Some("cursor") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_asks_and_does_not_read_does_not_fill_the_memory() {
     for question in [
         frame(FIN | 0x9, &[b'p'; 125]),
