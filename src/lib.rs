@@ -18,6 +18,8 @@ pub mod config;
 mod cursor;
 mod error;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod hub;
 mod limits;

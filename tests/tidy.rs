@@ -102,6 +102,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tail",
         ],
     ),
+    // In builds for fuzzing and in tests only.
+    (
+        "fuzz",
+        &["auth", "cli", "cursor", "http", "protocol", "source"],
+    ),
 ];
 
 /// Words that belong to one module: outside of it (and of tests) they do not occur.

@@ -60,10 +60,15 @@ pub(crate) fn secret(path: &Path) -> Result<Secret, Error> {
 /// The grants of a file, one a line; what follows a # is a comment.
 pub(super) fn grants(path: &Path) -> Result<Vec<GrantTemplate>, Error> {
     let flag = "--grant-file";
-    let wrong = |line: usize, why: &dyn std::fmt::Display| {
-        Error::Config(format!("{flag} {}, line {line}: {why}", path.display()))
-    };
     let bytes = read(flag, path)?;
+    grants_of(&bytes, &format!("{flag} {}", path.display()))
+}
+
+/// The grants of a file that was read.
+pub(super) fn grants_of(bytes: &[u8], whence: &str) -> Result<Vec<GrantTemplate>, Error> {
+    let wrong = |line: usize, why: &dyn std::fmt::Display| {
+        Error::Config(format!("{whence}, line {line}: {why}"))
+    };
     let mut grants = Vec::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line =

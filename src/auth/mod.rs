@@ -3,6 +3,8 @@
 mod authenticator;
 mod claims;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod grants;
 mod jwk;
 mod jwks;

@@ -21,11 +21,9 @@ pub(super) struct Token<'a> {
 
 /// What matters of the header (RFC 7515, 4.1). Members that name a key or where to fetch it (`jwk`, `jku`, `x5u`) are
 /// not looked at.
-#[derive(Deserialize)]
 struct Header {
     alg: String,
     kid: Option<String>,
-    crit: Option<serde::de::IgnoredAny>,
 }
 
 impl<'a> Token<'a> {
@@ -39,14 +37,7 @@ impl<'a> Token<'a> {
                 "it does not have the three parts, with a dot between them, of a signed JWT",
             ));
         };
-        let header: Header = serde_json::from_slice(&decode("header", header)?).map_err(|_| {
-            Refusal::invalid("its header is not a JSON object with alg, each member once")
-        })?;
-        if header.crit.is_some() {
-            return Err(Refusal::invalid(
-                "its header has crit, which nothing here understands",
-            ));
-        }
+        let header = Header::parse(&decode("header", header)?)?;
         let message = &text[..text.len() - signature.len() - 1];
         Ok(Self {
             header,
@@ -83,11 +74,34 @@ impl<'a> Token<'a> {
     /// What it claims. To be believed once the signature is found good.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, Refusal> {
         let json = decode("payload", self.payload)?;
-        let claims: Claims = serde_json::from_slice(&json).map_err(|error| {
+        let claims: Members = serde_json::from_slice(&json).map_err(|error| {
             Refusal::invalid("its payload is not a JSON object with each claim once")
                 .with(error.to_string())
         })?;
         Ok(claims.0)
+    }
+}
+
+impl Header {
+    /// Reads all of it, so that what is not looked at is JSON as well, and in UTF-8.
+    fn parse(json: &[u8]) -> Result<Self, Refusal> {
+        let wrong =
+            || Refusal::invalid("its header is not a JSON object with alg, each member once");
+        let Members(mut members) = serde_json::from_slice(json).map_err(|_| wrong())?;
+        if members.contains_key("crit") {
+            return Err(Refusal::invalid(
+                "its header has crit, which nothing here understands",
+            ));
+        }
+        let Some(Value::String(alg)) = members.remove("alg") else {
+            return Err(wrong());
+        };
+        let kid = match members.remove("kid") {
+            Some(Value::String(kid)) => Some(kid),
+            None | Some(Value::Null) => None,
+            Some(_) => return Err(wrong()),
+        };
+        Ok(Self { alg, kid })
     }
 }
 
@@ -97,32 +111,64 @@ fn decode(part: &str, text: &str) -> Result<Vec<u8>, Refusal> {
         .map_err(|_| Refusal::invalid(&format!("its {part} is not base64url without padding")))
 }
 
-/// The claims of a token. One that is there twice means two things to two readers, and is refused.
-struct Claims(Map<String, Value>);
+/// The members of a header or a payload. One that is there twice means two things to two readers, and is refused.
+struct Members(Map<String, Value>);
 
-impl<'de> Deserialize<'de> for Claims {
+impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Each;
 
         impl<'de> Visitor<'de> for Each {
-            type Value = Claims;
+            type Value = Members;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Claims, A::Error> {
-                let mut claims = Map::new();
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Members, A::Error> {
+                let mut found = Map::new();
                 while let Some((name, value)) = members.next_entry::<String, Value>()? {
-                    if claims.contains_key(&name) {
-                        return Err(A::Error::custom("a claim is there twice"));
+                    if found.contains_key(&name) {
+                        return Err(A::Error::custom("a member is there twice"));
                     }
-                    claims.insert(name, value);
+                    found.insert(name, value);
                 }
-                Ok(Claims(claims))
+                Ok(Members(found))
             }
         }
 
         deserializer.deserialize_map(Each)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_read_whole() {
+        let parse = |header: &[u8]| {
+            let text = format!("{}.e30.", URL_SAFE_NO_PAD.encode(header));
+            Token::parse(&text).map(|token| token.kid().map(ToOwned::to_owned))
+        };
+        assert_eq!(parse(br#"{"alg":"HS256"}"#), Ok(None));
+        assert_eq!(parse(br#"{"alg":"HS256","kid":null,"x":[1]}"#), Ok(None));
+        assert_eq!(parse(br#"{"alg":"x","kid":"a"}"#), Ok(Some("a".to_owned())));
+        for bad in [
+            &b"{\"alg\":\"HS256\",\"t\":\"\xd9\"}"[..],
+            br#"{"alg":"HS256","t":"\ud800"}"#,
+            br#"{"alg":"HS256","t":1e999}"#,
+            br#"{"alg":"HS256","t":1,"t":2}"#,
+            br#"{"alg":"HS256","kid":1}"#,
+            br#"{"alg":"HS256","crit":null}"#,
+            br#"{"alg":"HS256","crit":["b64"]}"#,
+            br#"{"alg":null}"#,
+            br#"{"kid":"a"}"#,
+            br#"["HS256"]"#,
+            b"",
+        ] {
+            let refusal = parse(bad).expect_err(&String::from_utf8_lossy(bad));
+            assert!(refusal.to_string().contains("header"), "{refusal}");
+        }
     }
 }

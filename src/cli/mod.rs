@@ -7,6 +7,8 @@ mod client;
 mod demo;
 mod doctor;
 mod emit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod log;
 mod migrate;
 mod prune;

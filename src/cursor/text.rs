@@ -1,5 +1,6 @@
 //! The text form of a cursor: what clients get, keep, and give back.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,6 +64,13 @@ const KIND_WITHIN: u8 = 3;
 
 impl Cursor {
     fn to_bytes(&self) -> Vec<u8> {
+        // The start of the window is told where its end, as it is told, is not behind it. Whoever resumes there sees
+        // again what it had of the window.
+        if let Position::Within(within) = &self.position
+            && !told(&within.upto).reaches(&told(&within.after))
+        {
+            return self.at(Position::Snapshot(within.after.clone())).to_bytes();
+        }
         let mut bytes = Vec::with_capacity(24);
         bytes.push(match self.position {
             Position::Id(_) => KIND_ID,
@@ -113,6 +121,10 @@ fn from_bytes(bytes: &[u8]) -> Option<Cursor> {
                 snapshot(part)
             };
             let (after, upto) = (part()?, part()?);
+            // A window that ends before it starts has no place within it.
+            if !upto.reaches(&after) {
+                return None;
+            }
             let id = take_id(&mut rest)?;
             Position::Within(Box::new(Within { after, upto, id }))
         }
@@ -121,13 +133,21 @@ fn from_bytes(bytes: &[u8]) -> Option<Cursor> {
     rest.is_empty().then_some(Cursor { epoch, position })
 }
 
-fn put_snapshot(bytes: &mut Vec<u8>, snapshot: &Snapshot) {
-    if snapshot.in_flight.len() > IN_FLIGHT_MAX {
-        put_varint(bytes, snapshot.xmin);
-        put_varint(bytes, 0);
-        put_varint(bytes, snapshot.xmin.saturating_sub(snapshot.durable));
-        return;
+/// A snapshot as a token tells it.
+fn told(snapshot: &Snapshot) -> Cow<'_, Snapshot> {
+    if snapshot.in_flight.len() <= IN_FLIGHT_MAX {
+        return Cow::Borrowed(snapshot);
     }
+    Cow::Owned(Snapshot {
+        xmin: snapshot.xmin,
+        xmax: snapshot.xmin,
+        in_flight: Vec::new(),
+        durable: snapshot.durable.min(snapshot.xmin),
+    })
+}
+
+fn put_snapshot(bytes: &mut Vec<u8>, snapshot: &Snapshot) {
+    let snapshot = told(snapshot);
     put_varint(bytes, snapshot.xmin);
     put_varint(bytes, snapshot.xmax.wrapping_sub(snapshot.xmin));
     put_varint(bytes, snapshot.xmax.saturating_sub(snapshot.durable));
@@ -228,7 +248,7 @@ fn take_id(bytes: &mut &[u8]) -> Option<i64> {
 
 /// FNV-1a, folded to 16 bits: catches a token cut or mistyped. It is no signature; what a client may see is decided
 /// by its channels, not by its cursor.
-fn checksum(bytes: &[u8]) -> u16 {
+pub(super) fn checksum(bytes: &[u8]) -> u16 {
     let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, &byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });
@@ -311,6 +331,32 @@ mod tests {
         let text = within(most.clone(), most, i64::MAX).to_string();
         assert!(text.len() <= CURSOR_BYTES_MAX, "{}", text.len());
         assert!(text.parse::<Cursor>().is_ok());
+    }
+
+    #[test]
+    fn a_window_that_ends_before_it_starts_is_told_by_its_start() {
+        // Of the end, the oldest of too many in flight is told, which was there before the start.
+        let many: Vec<u64> = (1000..1400).collect();
+        let start = snapshot(900, 1100, &[900]);
+        let cursor = within(start.clone(), snapshot(1000, 2000, &many), 42);
+        let told = at(900, 1100, &[900]);
+        assert_eq!(cursor.to_string().parse(), Ok(told.clone()));
+        assert!(cursor.reaches(&told));
+        // One that somebody made up, from the bytes that are written for a true one.
+        let end = snapshot(1200, 1200, &[]);
+        let mut bytes = within(start, end.clone(), 42).to_bytes();
+        let mut of_end = Vec::new();
+        put_snapshot(&mut of_end, &end);
+        let place = bytes.windows(of_end.len()).position(|part| part == of_end);
+        let mut earlier = Vec::new();
+        put_snapshot(&mut earlier, &snapshot(1050, 1050, &[]));
+        let place = place.expect("the end is in it");
+        bytes.splice(place..place + of_end.len(), earlier);
+        bytes.truncate(bytes.len() - 2);
+        let check = checksum(&bytes);
+        bytes.extend(check.to_be_bytes());
+        let text = URL_SAFE_NO_PAD.encode(bytes);
+        assert_eq!(text.parse::<Cursor>(), Err(CursorError::Malformed));
     }
 
     #[test]

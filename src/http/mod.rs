@@ -4,6 +4,8 @@ mod accept;
 mod admin;
 mod events;
 mod front;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gate;
 mod granted;
 mod handshake;

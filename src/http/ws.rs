@@ -200,15 +200,7 @@ struct Peer {
 impl Peer {
     async fn open(hub: Hub, entrance: Entrance, outbox: Arc<Outbox>, early: Bytes) -> Self {
         let limit = hub.options().message_bytes_max;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            // Whatever the codec sends goes out at once.
-            .write_buffer_size(0)
-            .max_message_size(Some(limit))
-            .max_frame_size(Some(limit));
-        // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
-        let codec =
-            WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
+        let codec = codec(limit, &early);
         let session = Session::open(&hub, outbox, entrance).await;
         Self {
             session,
@@ -327,9 +319,10 @@ impl Peer {
             WsError::Protocol(_) => CloseCode::Protocol,
             _ => return Flow::Over,
         };
-        let reason = error.to_string();
         wire.outbox().stop();
-        let _ = self.codec.close(wire, Some(close_frame(code, reason)));
+        let _ = self
+            .codec
+            .close(wire, Some(close_frame(code, reason(error))));
         Flow::Ending
     }
 
@@ -344,6 +337,18 @@ impl Peer {
     }
 }
 
+/// The codec of a connection whose messages have at most so many bytes. `early` is what was read behind the handshake.
+pub(super) fn codec(message_bytes_max: usize, early: &[u8]) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        // Whatever the codec sends goes out at once.
+        .write_buffer_size(0)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max));
+    // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
+    WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config))
+}
+
 /// Longest reason of a close: a control frame has 125 bytes, and the code takes two.
 const REASON_BYTES_MAX: usize = 123;
 
@@ -355,9 +360,19 @@ fn endless(bytes: usize) -> WsError {
     })
 }
 
-fn close_frame(code: CloseCode, mut reason: String) -> CloseFrame {
-    // The codec sends none at all that is longer.
+/// What a client is told that broke the protocol.
+pub(super) fn reason(error: &WsError) -> String {
+    cut(error.to_string())
+}
+
+/// The codec sends no close at all that is longer.
+fn cut(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+    reason
+}
+
+fn close_frame(code: CloseCode, reason: String) -> CloseFrame {
+    let reason = cut(reason);
     CloseFrame {
         code: code.number().into(),
         reason: reason.into(),

@@ -5,6 +5,8 @@ mod batch;
 mod client;
 mod close;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod server;
 mod shape;
 

@@ -2,6 +2,8 @@
 
 mod commands;
 pub(crate) mod doctor;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod probe;

@@ -1,0 +1,4 @@
+//! Channels, patterns and grants. The laws are in src/fuzz.rs.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rowcast::fuzz::channel_names(data));
