@@ -77,7 +77,7 @@ impl Process {
             log.note(&line);
             let entry: Value = serde_json::from_str(&line).unwrap_or_default();
             let field = |name: &str| {
-                let pretty = || Some(line.split_once(&format!(" {name}="))?.1.split(' ').next()?);
+                let pretty = || line.split_once(&format!(" {name}="))?.1.split(' ').next();
                 let text = entry[name].as_str().or_else(pretty)?;
                 Some(text.trim_matches('"').to_owned())
             };
