@@ -140,6 +140,9 @@ impl Server {
                 database_url,
                 "--log-format",
                 "json",
+                // A ping would be counted as a frame that was not expected.
+                "--ping-interval",
+                "0s",
             ])
             .stderr(Stdio::piped())
             .spawn()
