@@ -40,11 +40,8 @@ async fn until_closed(raw: Raw, bytes: Vec<u8>) -> Option<u16> {
     let mut heard = Vec::new();
     // It may be cut off in the end, as it never stops.
     let mut buffer = [0; 1024];
-    loop {
-        match soon("the end", reader.read(&mut buffer)).await {
-            Ok(read @ 1..) => heard.extend(&buffer[..read]),
-            _ => break,
-        }
+    while let Ok(read @ 1..) = soon("the end", reader.read(&mut buffer)).await {
+        heard.extend(&buffer[..read]);
     }
     writing.abort();
     // The frame of a close, with a code that this server uses.
