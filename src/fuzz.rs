@@ -42,6 +42,9 @@ mod tests {
     const FILES_MAX: usize = 40;
     const BYTES_MAX: usize = 1024;
 
+    /// Inputs that are made up for each target.
+    const VARIANTS: usize = 500;
+
     fn replay(name: &str, target: fn(&[u8])) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
         let folder = folder.join(name);
@@ -52,6 +55,7 @@ mod tests {
         files.sort();
         let count = files.len();
         assert!((1..=FILES_MAX).contains(&count), "{name}: {count} files");
+        let mut known = Vec::new();
         for file in files {
             let data = std::fs::read(&file).expect("files can be read");
             assert!(
@@ -63,6 +67,41 @@ mod tests {
             // Which one fails is said above the panic.
             eprintln!("{}", file.display());
             target(&data);
+            known.push(data);
+        }
+        search(&known, target);
+    }
+
+    /// Changes what is known at random: a search without a map, for every run of the tests. scripts/fuzz has one.
+    fn search(known: &[Vec<u8>], target: fn(&[u8])) {
+        let seed = std::env::var("ROWCAST_SEED").ok();
+        let seed = seed.and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+        let mut random = fastrand::Rng::with_seed(seed);
+        for _ in 0..VARIANTS {
+            let mut data = known[random.usize(..known.len())].clone();
+            for _ in 0..random.usize(1..=4) {
+                change(&mut data, known, &mut random);
+            }
+            // Which one fails is said above the panic.
+            eprintln!("ROWCAST_SEED={seed}: {:?}", String::from_utf8_lossy(&data));
+            target(&data);
+        }
+    }
+
+    fn change(data: &mut Vec<u8>, known: &[Vec<u8>], random: &mut fastrand::Rng) {
+        let at = random.usize(..=data.len());
+        match random.u8(..5) {
+            0 => data.insert(at, random.u8(..)),
+            1 => data.truncate(at),
+            2 if at < data.len() => data[at] ^= 1 << random.u8(..8),
+            3 if at < data.len() => drop(data.remove(at)),
+            _ => {
+                let other = &known[random.usize(..known.len())];
+                let from = random.usize(..=other.len());
+                data.truncate(at);
+                data.extend(&other[from..]);
+            }
         }
     }
 
