@@ -1,6 +1,6 @@
 # rowcast in a container: `docker build -t rowcast .`, then
-#   docker run -p 3001:3001 -e DATABASE_URL=postgres://… -e ROWCAST_PUBLIC=true rowcast
-# Every flag is a variable: --poll-interval is ROWCAST_POLL_INTERVAL. Without ROWCAST_PUBLIC it needs keys for tokens.
+#   docker run -p 3001:3001 -e DATABASE_URL=postgres://… -e ROWCAST_JWT_SECRET_FILE=/run/secrets/key -v ./key:/run/secrets/key:ro rowcast
+# Every flag is a variable: --poll-interval is ROWCAST_POLL_INTERVAL. Without a key it needs ROWCAST_PUBLIC=true.
 
 FROM rust:1.94-slim-bookworm AS build
 # What the cryptography (aws-lc) and SQLite are compiled with.
@@ -10,11 +10,14 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked && cp target/release/rowcast /rowcast && strip /rowcast && mkdir /data
 
-# No shell, no package manager; user 65532. It has the libraries of C, and certificates.
-FROM gcr.io/distroless/cc-debian12:nonroot
+# A user that owns nothing but its data; certificates, for the URL of a JWKS and for Postgres.
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 65532 --no-create-home --shell /usr/sbin/nologin rowcast
 COPY --from=build /rowcast /usr/local/bin/rowcast
 # A volume for a SQLite file: DATABASE_URL=sqlite:///data/rowcast.db
-COPY --from=build --chown=nonroot:nonroot /data /data
+COPY --from=build --chown=rowcast:rowcast /data /data
+USER 65532
 WORKDIR /data
 ENV ROWCAST_LISTEN=0.0.0.0:3001
 EXPOSE 3001
