@@ -188,6 +188,9 @@ impl Follower {
                 let revocations = self.revocations.clone();
                 let is_meant = move |identity: &Identity| revocations.is_revoked(identity);
                 hub.disconnect(Ending::TokenRevoked, is_meant).await;
+                let revocations = self.revocations.clone();
+                hub.take_back(move |permit| revocations.is_taken_back(permit))
+                    .await;
                 tracing::info!("a revocation counts from now on");
             }
             Order::DisconnectUser(user) => {

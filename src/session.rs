@@ -292,6 +292,7 @@ impl Session {
         let Some(permits) = self.permits(id.as_ref(), &tokens).await else {
             return;
         };
+        let taken_in = permits.clone();
         self.seat
             .ask(Request::Subscribe {
                 connection: self.seat.connection(),
@@ -301,6 +302,8 @@ impl Session {
                 permits,
             })
             .await;
+        let revocations = self.authenticator.revocations();
+        self.seat.check_permits(&taken_in, revocations).await;
     }
 
     /// What tokens for single channels permit. None when one of them is not accepted.

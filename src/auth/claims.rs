@@ -139,6 +139,7 @@ impl Claims {
                 .with(format!("{channel:?}: {error}"))
         })?;
         Ok(Permit {
+            token_id: self.identity.token_id,
             pattern,
             expires_at: self.identity.expires_at,
         })

@@ -78,6 +78,8 @@ pub(crate) fn now() -> u64 {
 pub struct Permit {
     /// What may be subscribed to.
     pub pattern: crate::event::ChannelPattern,
+    /// The token's own id (`jti`), by which it can be revoked.
+    pub token_id: Option<Arc<str>>,
     /// When that ends, in seconds since 1970. None: with the connection.
     pub expires_at: Option<u64>,
 }

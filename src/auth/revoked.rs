@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::Identity;
+use super::{Identity, Permit};
 
 /// Somebody to shut out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,13 @@ impl Revocations {
         let token = identity.token_id.as_ref();
         user.is_some_and(|at| identity.issued_at.is_none_or(|issued| issued <= *at))
             || token.is_some_and(|id| set.tokens.contains(id))
+    }
+
+    /// Whether this is permitted no more. O(1).
+    #[must_use]
+    pub fn is_taken_back(&self, permit: &Permit) -> bool {
+        let id = permit.token_id.as_ref();
+        id.is_some_and(|id| self.0.load().tokens.contains(id))
     }
 
     /// Shuts out these, and nobody else.

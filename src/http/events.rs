@@ -139,7 +139,7 @@ async fn answer(
         Ok(Ok(None)) => find(hub, &mut reader, limit, deadline).await,
         Ok(Err(_)) | Err(_) => None,
     };
-    gate.check_again(&identity)?;
+    gate.check_again(&identity, &permits)?;
     Ok(found.map_or_else(unavailable, |found| {
         respond(&found, &granted.rejected, headers)
     }))

@@ -301,12 +301,20 @@ impl Gate {
         Ok(permits)
     }
 
-    /// Whether the token has been revoked since it was looked at.
+    /// Whether a token has been revoked since it was looked at.
     ///
     /// # Errors
     /// The answer then.
-    pub(super) fn check_again(&self, identity: &Identity) -> Result<(), Refusal> {
-        if self.authenticator.is_revoked(identity) {
+    pub(super) fn check_again(
+        &self,
+        identity: &Identity,
+        permits: &[Permit],
+    ) -> Result<(), Refusal> {
+        let revocations = self.authenticator.revocations();
+        let mut permits = permits.iter();
+        if revocations.is_revoked(identity)
+            || permits.any(|permit| revocations.is_taken_back(permit))
+        {
             return Err(token::refuse(&AuthError::Revoked).into());
         }
         Ok(())

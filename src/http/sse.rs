@@ -98,10 +98,10 @@ async fn answer(
         id: None,
         channels,
         since,
-        permits,
+        permits: permits.clone(),
     };
     seat.ask(subscribe).await;
-    gate.check_again(&identity)?;
+    gate.check_again(&identity, &permits)?;
     let body = messages(Listener {
         seat,
         outbox,

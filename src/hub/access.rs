@@ -83,16 +83,16 @@ impl Access {
         self.sum_up();
     }
 
-    /// Whether a permission for one channel has expired.
-    pub fn expires(&self, now: u64) -> bool {
+    /// Whether one of the permissions for one channel is such.
+    pub fn has_permit(&self, is_such: impl Fn(&Permit) -> bool) -> bool {
         let permits = self.more.as_ref().map_or(&[][..], |more| &more.permits);
-        permits.iter().any(|permit| is_over(permit, now))
+        permits.iter().any(is_such)
     }
 
-    /// Ends permissions that have expired.
-    pub fn expire(&mut self, now: u64) {
+    /// Ends permissions for one channel that are such.
+    pub fn take_back(&mut self, is_such: impl Fn(&Permit) -> bool) {
         if let Some(more) = &mut self.more {
-            more.permits.retain(|permit| !is_over(permit, now));
+            more.permits.retain(|permit| !is_such(permit));
             self.sum_up();
         }
     }
@@ -197,10 +197,6 @@ impl Access {
             Grants::new(own.iter().chain(permits).cloned())
         };
     }
-}
-
-fn is_over(permit: &Permit, now: u64) -> bool {
-    permit.expires_at.is_some_and(|at| at <= now)
 }
 
 impl More {

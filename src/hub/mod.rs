@@ -12,6 +12,7 @@ mod interests;
 mod plan;
 mod reader;
 mod readiness;
+mod seat;
 mod shard;
 mod slots;
 
@@ -37,6 +38,7 @@ pub(crate) use explain::{Account, Explained, Question, Verdict};
 use history::{BatchNumber, History};
 pub(crate) use reader::{Reader, Sources, Step};
 pub(crate) use readiness::{Checks, Readiness, Stuck};
+pub(crate) use seat::Seat;
 use shard::Shard;
 
 /// Batches a shard may lie behind before the next is encoded.
@@ -243,6 +245,10 @@ pub(crate) enum Request {
         is_meant: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
         ending: Ending,
     },
+    /// End permissions for single channels.
+    TakeBack {
+        is_meant: Arc<dyn Fn(&Permit) -> bool + Send + Sync>,
+    },
     /// Say what became of an event for some.
     Explain(Arc<Question>, oneshot::Sender<Vec<Account>>),
     /// Say who is there.
@@ -381,12 +387,7 @@ impl Hub {
     ) -> Seat {
         let connection = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
         let shard = self.inner.shards[connection as usize % self.inner.shards.len()].clone();
-        let seat = Seat {
-            connection,
-            shard: Some(shard),
-            counters: self.counters(),
-        };
-        seat.counters.connections.add(1);
+        let seat = Seat::take(connection, shard, self.counters());
         seat.ask(Request::Open {
             connection,
             outlet,
@@ -425,6 +426,18 @@ impl Hub {
         .await;
     }
 
+    /// Ends the permissions for single channels that are meant.
+    pub(crate) async fn take_back(
+        &self,
+        is_meant: impl Fn(&Permit) -> bool + Send + Sync + 'static,
+    ) {
+        let is_meant: Arc<dyn Fn(&Permit) -> bool + Send + Sync> = Arc::new(is_meant);
+        ask_all(&self.inner.shards, || Request::TakeBack {
+            is_meant: Arc::clone(&is_meant),
+        })
+        .await;
+    }
+
     /// Ends when the server is about to.
     pub(crate) async fn drained(&self) {
         let mut draining = self.inner.draining.subscribe();
@@ -443,52 +456,5 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // The shards end when nobody can deliver to them or ask them any more.
         self.encoder.abort();
-    }
-}
-
-/// A connection's place in the hub. It counts as connected until it is dropped.
-pub(crate) struct Seat {
-    connection: u64,
-    /// None once it has left.
-    shard: Option<mpsc::Sender<Request>>,
-    counters: Arc<Counters>,
-}
-
-impl Seat {
-    pub fn connection(&self) -> u64 {
-        self.connection
-    }
-
-    /// Waits while the shard has too much to do: whoever asks faster than it answers is slowed down.
-    pub async fn ask(&self, request: Request) {
-        if let Some(shard) = &self.shard {
-            // When it fails, the hub has ended, and the connection is about to.
-            let _ = shard.send(request).await;
-        }
-    }
-
-    pub fn has_left(&self) -> bool {
-        self.shard.is_none()
-    }
-
-    /// Gives up all subscriptions. Nothing is sent to the connection any more.
-    pub fn leave(&mut self) {
-        let Some(shard) = self.shard.take() else {
-            return;
-        };
-        let request = Request::Remove {
-            connection: self.connection,
-        };
-        if let Err(mpsc::error::TrySendError::Full(request)) = shard.try_send(request) {
-            // Thousands may leave at once, and none may be forgotten.
-            tokio::spawn(async move { shard.send(request).await });
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.leave();
-        self.counters.connections.subtract(1);
     }
 }

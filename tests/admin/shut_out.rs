@@ -102,6 +102,37 @@ async fn a_revoked_token_is_gone_and_its_user_is_not(database: Database) {
     }
 }
 
+async fn a_revoked_permit_takes_its_channel_and_no_more(database: Database) {
+    let servers = two_servers(&database).await;
+    let permit = token(json!({"sub": "ann", "jti": "p1", "channel": "messages:42"}));
+    let subscribe = json!({"type": "subscribe", "channels": ["messages:42"], "tokens": [permit]});
+    let mut anns = Vec::new();
+    for server in &servers {
+        let mut ann = connect(server, "ann", "a", now()).await;
+        ann.hear_a("welcome").await;
+        ann.hear_a("subscribed").await;
+        ann.say(&subscribe).await;
+        assert_eq!(
+            ann.hear_a("subscribed").await["channels"],
+            json!(["messages:42"])
+        );
+        anns.push(ann);
+    }
+    servers[0].post("/api/v1/revoke", r#"{"jti":"p1"}"#).await;
+    for mut ann in anns {
+        let lost = ann.hear_a("unsubscribed").await;
+        assert_eq!(
+            (&lost["channels"], &lost["code"]),
+            (&json!(["messages:42"]), &json!("FORBIDDEN"))
+        );
+        // It opens nothing any more, and the connection goes on.
+        ann.say(&subscribe).await;
+        assert_eq!(ann.hear_a("error").await["code"], "FORBIDDEN");
+        ann.say(&json!({"type": "ping"})).await;
+        ann.hear_a("pong").await;
+    }
+}
+
 async fn a_user_who_is_disconnected_may_come_back(database: Database) {
     let servers = two_servers(&database).await;
     let mut anns = Vec::new();
@@ -121,5 +152,6 @@ async fn a_user_who_is_disconnected_may_come_back(database: Database) {
 on_both! {
     a_revoked_user_is_gone_everywhere
     a_revoked_token_is_gone_and_its_user_is_not
+    a_revoked_permit_takes_its_channel_and_no_more
     a_user_who_is_disconnected_may_come_back
 }

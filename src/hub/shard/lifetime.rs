@@ -202,9 +202,7 @@ impl Shard {
                 return Due::Warning(left);
             }
         }
-        if slot.access.expires(now) {
-            self.expire_permits(id, now);
-        }
+        self.expire_permits(id, now);
         let slot = self.slots.get_mut(id);
         let Some(ping) = self.clock.ping.filter(|_| slot.shape == Shape::WebSocket) else {
             return Due::Nothing;

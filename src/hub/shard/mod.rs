@@ -142,6 +142,7 @@ impl Shard {
             Request::Join(join) => self.join(*join),
             Request::Drain { grace, ending } => self.drain(grace, ending).await,
             Request::Disconnect { is_meant, ending } => self.disconnect(&*is_meant, ending).await,
+            Request::TakeBack { is_meant } => self.take_back(&*is_meant),
             Request::Explain(question, answer) => {
                 // Whoever asked may be gone.
                 let _ = answer.send(self.explain(&question));

@@ -20,6 +20,9 @@ const NO_LONGER_GRANTED: &str = "your token no longer grants this";
 /// Tells a client about channels that it had a token of their own for.
 const PERMIT_EXPIRED: &str = "the token for this channel has expired; subscribe with a fresh one";
 
+/// The same, where somebody took the token back.
+const PERMIT_REVOKED: &str = "the token for this channel has been revoked";
+
 impl Shard {
     pub(super) fn subscribe(
         &mut self,
@@ -227,9 +230,25 @@ impl Shard {
 
     /// Ends permissions for single channels that have expired.
     pub(super) fn expire_permits(&mut self, slot_id: SlotId, now: u64) {
-        self.regrant(slot_id, ErrorCode::TokenExpired, PERMIT_EXPIRED, |access| {
-            access.expire(now);
-        });
+        let is_over = |permit: &Permit| permit.expires_at.is_some_and(|at| at <= now);
+        let slot = self.slots.get_mut(slot_id);
+        if slot.access.has_permit(is_over) {
+            self.regrant(slot_id, ErrorCode::TokenExpired, PERMIT_EXPIRED, |access| {
+                access.take_back(is_over);
+            });
+        }
+    }
+
+    /// Ends permissions for single channels that were revoked.
+    pub(super) fn take_back(&mut self, is_meant: &(dyn Fn(&Permit) -> bool + Send + Sync)) {
+        for slot_id in self.slots.ids() {
+            let slot = self.slots.get_mut(slot_id);
+            if slot.access.has_permit(is_meant) {
+                self.regrant(slot_id, ErrorCode::Forbidden, PERMIT_REVOKED, |access| {
+                    access.take_back(is_meant);
+                });
+            }
+        }
     }
 
     /// Makes what a connection receives what it may now, and tells it what it has lost.
