@@ -31,6 +31,9 @@ const FORGET_INTERVAL: Duration = Duration::from_mins(10);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// How long the commands cannot be read before that is said, if the feed can be.
+const SAY_AFTER: Duration = Duration::from_secs(10);
+
 /// How long a command counts that is carried out once: a server that has not read it by then leaves it.
 const ONCE: Duration = Duration::from_mins(5);
 
@@ -114,6 +117,8 @@ impl Follower {
     pub async fn run(mut self, broadcaster: Broadcaster, hub: Hub, interval: Duration) {
         let issued = Arc::clone(&self.issued);
         let mut failures = 0_u32;
+        let mut failing: Option<Instant> = None;
+        let mut said = false;
         let mut forget = Instant::now() + forget_interval();
         loop {
             let wait = match failures.checked_sub(1) {
@@ -127,10 +132,10 @@ impl Follower {
             let _ = timeout(wait, issued.notified()).await;
             match self.look().await {
                 Ok(fresh) => {
-                    if failures > 0 {
+                    if said {
                         tracing::info!(attempts = failures, "commands can be read again");
-                        failures = 0;
                     }
+                    (failures, failing, said) = (0, None, false);
                     for command in fresh {
                         self.carry_out(command.order, &broadcaster, &hub).await;
                     }
@@ -141,7 +146,11 @@ impl Follower {
                 }
                 Err(error) => {
                     self.counters.command_errors.add(1);
-                    if failures == 0 {
+                    // Of an outage of the database the feed tells.
+                    let since = *failing.get_or_insert_with(Instant::now);
+                    let is_own = since.elapsed() >= SAY_AFTER && hub.readiness().is_reading();
+                    if is_own && !said {
+                        said = true;
                         tracing::warn!(
                             "failed to {error}; what administrators order is not heard here for now, and who was revoked \
                              before stays out; trying again until it works"

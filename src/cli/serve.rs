@@ -12,7 +12,6 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
     // Whoever is told that it is ready may send signals at once.
     let stopping = signals::stop();
     let reloading = signals::reload_at_hangup(server.reload_handle());
-    banner::print(&server, &config.database);
     if config.auth.is_none() {
         if server.address().ip().is_loopback() {
             tracing::warn!(
@@ -22,6 +21,7 @@ pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
             tracing::warn!("public: everybody who reaches this address can read every channel");
         }
     }
+    banner::print(&server, &config.database);
     signals::ready(&format!("serving {}", server.address()));
     let watching = signals::watchdog(server.canary());
     tokio::select! {

@@ -92,6 +92,10 @@ impl Readiness {
     }
 
     /// Whether the table is looked at.
+    pub fn is_reading(&self) -> bool {
+        self.database().is_ok()
+    }
+
     fn database(&self) -> Result<(), Stuck> {
         let longest = (self.prober.interval() * INTERVALS_MISSED).max(LOOK_AGE_MIN);
         let age = self.prober.looked();
