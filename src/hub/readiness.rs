@@ -170,8 +170,11 @@ mod tests {
     use crate::source::{self, DatabaseConfig, Migrate};
     use crate::tail::PollInterval;
 
-    /// A connection that takes an answer only when it is let, as none may.
-    struct Blocking(std::sync::Mutex<mpsc::Receiver<()>>);
+    /// A connection that takes an answer only when it is let, as none may, and says that it has been given one.
+    struct Blocking {
+        go_on: std::sync::Mutex<mpsc::Receiver<()>>,
+        blocks: tokio::sync::mpsc::UnboundedSender<()>,
+    }
 
     impl Connection for Blocking {
         fn write(&self, _frames: Frames<'_>) -> Written {
@@ -179,7 +182,8 @@ mod tests {
         }
 
         fn reply(&self, _frame: &Bytes) -> Written {
-            let _ = self.0.lock().expect("one shard has it").recv();
+            let _ = self.blocks.send(());
+            let _ = self.go_on.lock().expect("one shard has it").recv();
             Written::Sent
         }
 
@@ -214,7 +218,11 @@ mod tests {
         assert!(readiness.check().await.are_fine());
 
         let (go_on, wait) = mpsc::channel();
-        let outlet = Blocking(std::sync::Mutex::new(wait));
+        let (blocks, mut blocked) = tokio::sync::mpsc::unbounded_channel();
+        let outlet = Blocking {
+            go_on: std::sync::Mutex::new(wait),
+            blocks,
+        };
         let seat = hub
             .open(
                 std::sync::Arc::new(outlet),
@@ -228,6 +236,8 @@ mod tests {
             id: None,
         })
         .await;
+        // Before, a probe might still come through.
+        blocked.recv().await.expect("its shard answers");
         // Asked by many at once, and again: one probe is under way.
         for _ in 0..2 {
             let all = futures_util::future::join_all((0..100).map(|_| readiness.check())).await;
