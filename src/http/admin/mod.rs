@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt as _};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -85,9 +85,8 @@ impl Admin {
                 },
             );
         let service = TowerToHyperService::new(warp::service(routes));
-        let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
-        http.http1()
-            .timer(TokioTimer::new())
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT);
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         // They end with this.
@@ -100,9 +99,7 @@ impl Admin {
                 continue;
             };
             while connections.try_join_next().is_some() {}
-            let connection = http
-                .serve_connection(TokioIo::new(stream), service.clone())
-                .into_owned();
+            let connection = http.serve_connection(TokioIo::new(stream), service.clone());
             connections.spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection to the administration ended early");
