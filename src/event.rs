@@ -162,17 +162,22 @@ impl ChannelPattern {
     /// Whether an event on `channel` reaches a subscriber of this pattern.
     #[must_use]
     pub fn matches(&self, channel: &str) -> bool {
-        let (parent, itself) = match &*self.0 {
-            "*" => return true,
-            pattern => pattern
-                .strip_suffix(":*")
-                .map_or((pattern, true), |parent| (parent, false)),
-        };
-        match channel.strip_prefix(parent) {
-            Some("") => itself,
-            Some(rest) => rest.starts_with(':'),
-            None => false,
-        }
+        matches(&self.0, channel)
+    }
+}
+
+/// Whether an event on `channel` reaches a subscriber of a pattern, given as text.
+pub(crate) fn matches(pattern: &str, channel: &str) -> bool {
+    let (parent, itself) = match pattern {
+        "*" => return true,
+        pattern => pattern
+            .strip_suffix(":*")
+            .map_or((pattern, true), |parent| (parent, false)),
+    };
+    match channel.strip_prefix(parent) {
+        Some("") => itself,
+        Some(rest) => rest.starts_with(':'),
+        None => false,
     }
 }
 

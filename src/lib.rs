@@ -43,8 +43,14 @@ pub use event::{
     CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern, Channels, Event,
     EventId, NewEvent,
 };
-pub use http::{Gate, NetworkOptions, OriginRule, Site, TlsFiles, routes};
+pub use http::{
+    EndpointAuth, EndpointError, EndpointSpec, Endpoints, Gate, NetworkOptions, OriginRule, Site,
+    TlsFiles, routes, routes_with,
+};
 pub use hub::{Hub, HubOptions};
+pub use protocol::{
+    Base, ClientSpec, CloseCode, PresetError, PresetSpec, Presets, RequestSpec, ServerSpec, Unknown,
+};
 pub use retention::Retention;
 pub use server::{Reload, Server};
 pub use source::{DatabaseConfig, Migrate, Source};

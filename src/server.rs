@@ -15,7 +15,7 @@ use crate::broadcaster::Broadcaster;
 use crate::commands::Follower;
 use crate::config::{AdminConfig, AdminListen, AdminToken, Config};
 use crate::error::Error;
-use crate::http::{self, Admin, Gate, Tls};
+use crate::http::{self, Admin, Endpoints, Gate, Tls};
 use crate::hub::Hub;
 use crate::{retention, source};
 
@@ -28,6 +28,7 @@ pub struct Server {
     address: SocketAddr,
     broadcaster: Broadcaster,
     hub: Hub,
+    endpoints: Endpoints,
     reload: Reload,
     grace_period: Duration,
     admin_address: Option<SocketAddr>,
@@ -57,7 +58,7 @@ impl Server {
         let gate = Gate::with(authenticator.clone(), network, loopback)?;
         let source = source::open(&config.database, config.migrate).await?;
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
-        let hub = Hub::start(&broadcaster, config.hub);
+        let hub = Hub::with_presets(&broadcaster, config.hub, &config.presets);
         let mut chores = JoinSet::new();
         let (follower, desk) = Follower::start(
             &config.database,
@@ -90,6 +91,7 @@ impl Server {
                 grace_period: config.grace_period,
             },
             hub,
+            endpoints: config.endpoints.clone(),
             grace_period: config.grace_period,
             admin_address,
             admin,
@@ -101,6 +103,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its clients connect.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// Where its administration listens.
@@ -147,6 +155,7 @@ impl Server {
             listener,
             broadcaster,
             hub,
+            endpoints,
             reload: Reload { gate, tls, .. },
             grace_period,
             admin,
@@ -154,7 +163,7 @@ impl Server {
             ..
         } = self;
         let mut deadline = Instant::now();
-        http::serve(&hub, &gate, tls, listener, async {
+        http::serve(&hub, &gate, &endpoints, tls, listener, async {
             shutdown.await;
             deadline = Instant::now() + grace_period;
             // What it is about to delete stays then: a batch is one transaction.

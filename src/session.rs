@@ -4,11 +4,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::auth::{AuthError, Authenticator, Identity, Permit};
+use serde_json::{Map, Value};
+
+use crate::auth::{AuthError, Authenticator, GrantTemplate, Grants, Identity, Permit};
+use crate::event::ChannelPattern;
 use crate::hub::{Connection, FLOODING, Hub, Request, Seat, Written};
 use crate::limits::{Allowance, Limits, OverLimit, UserPlace};
 use crate::protocol::{
-    ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, Secret, ServerFrame, Shape,
+    ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, Secret, ServerFrame, Shape, Since,
     Subscribe,
 };
 use crate::stats::Counters;
@@ -21,6 +24,58 @@ pub(crate) struct Entrance {
     pub ip: Option<IpAddr>,
     pub authenticator: Authenticator,
     pub limits: Arc<Limits>,
+    pub terms: Arc<Terms>,
+}
+
+/// What an endpoint says of those who come by it.
+pub(crate) struct Terms {
+    pub shape: Shape,
+    /// What they are subscribed to without asking.
+    pub channels: Vec<GrantTemplate>,
+    /// What they are granted beside what their tokens say.
+    pub grants: Vec<GrantTemplate>,
+    /// What templates may name beside `sub`: the parts of the path.
+    pub path: Map<String, Value>,
+    /// What the URL asks for.
+    pub asked: Vec<ChannelPattern>,
+    pub since: Since,
+}
+
+impl Terms {
+    /// Those of clients that ask for everything themselves.
+    pub fn plain(shape: &Shape) -> Self {
+        Self {
+            shape: shape.clone(),
+            channels: Vec::new(),
+            grants: Vec::new(),
+            path: Map::new(),
+            asked: Vec::new(),
+            since: Since::Now,
+        }
+    }
+
+    /// What templates make for a user.
+    fn expand(&self, templates: &[GrantTemplate], user: Option<&str>) -> Vec<ChannelPattern> {
+        let mut claims = self.path.clone();
+        if let Some(user) = user {
+            claims.insert("sub".to_owned(), user.into());
+        }
+        let all = templates.iter();
+        all.flat_map(|template| template.expand(&claims)).collect()
+    }
+
+    /// An identity with what it is granted here.
+    fn grant(&self, identity: Arc<Identity>) -> Arc<Identity> {
+        if self.grants.is_empty() {
+            return identity;
+        }
+        let more = self.expand(&self.grants, identity.user.as_deref());
+        let all = identity.grants.patterns().iter().cloned().chain(more);
+        Arc::new(Identity {
+            grants: Grants::new(all),
+            ..(*identity).clone()
+        })
+    }
 }
 
 /// Why a client is not let in.
@@ -36,6 +91,7 @@ pub(crate) struct Session {
     counters: Arc<Counters>,
     authenticator: Authenticator,
     limits: Arc<Limits>,
+    terms: Arc<Terms>,
     ip: Option<IpAddr>,
     /// Who it is, once that is known.
     identity: Option<Arc<Identity>>,
@@ -53,9 +109,13 @@ impl Session {
             limits,
             ip,
             identity,
+            terms,
         } = entrance;
         let (mut identity, mut refusal) = match identity {
-            Ok(identity) => (identity, None),
+            Ok(None) if !terms.shape.has_hello() => {
+                (None, Some(Refused::Token(AuthError::Missing)))
+            }
+            Ok(identity) => (identity.map(|identity| terms.grant(identity)), None),
             Err(error) => (None, Some(Refused::Token(error))),
         };
         let user = identity
@@ -70,7 +130,7 @@ impl Session {
             identity = None;
         }
         let seat = hub
-            .open(Arc::clone(&outlet), Shape::WebSocket, identity.clone())
+            .open(Arc::clone(&outlet), terms.shape.clone(), identity.clone())
             .await;
         let session = Self {
             seat,
@@ -78,13 +138,20 @@ impl Session {
             counters: hub.counters(),
             authenticator,
             limits,
+            terms,
             ip,
             identity,
             place,
             allowance: Allowance::new(hub.options().messages_per_minute_max),
         };
         match refusal {
-            None => session.end_if_revoked(),
+            None => {
+                session.end_if_revoked();
+                if !session.terms.shape.has_hello() {
+                    session.welcome(None).await;
+                }
+                session.begin().await;
+            }
             Some(Refused::Token(error)) => session.reject(None, &error),
             Some(Refused::Limit(over)) => session.refuse_for(None, &over),
         }
@@ -109,8 +176,9 @@ impl Session {
         if !self.is_within_limit() {
             return;
         }
-        match ClientFrame::parse(text) {
-            Ok(frame) => self.ask(frame).await,
+        match self.terms.shape.read(text) {
+            Ok(Some(frame)) => self.ask(frame).await,
+            Ok(None) => {}
             Err(refusal) => self.refuse(refusal.id.as_ref(), refusal.code, &refusal.message),
         }
     }
@@ -136,6 +204,11 @@ impl Session {
     pub fn pong(&mut self) {
         self.allowance.pong();
         self.close_if_flood();
+    }
+
+    /// The number to close with.
+    pub fn close_number(&self, code: CloseCode) -> u16 {
+        self.terms.shape.close_number(code)
     }
 
     /// Whether the goodbye has begun: what the client says no longer matters.
@@ -169,12 +242,7 @@ impl Session {
                 {
                     return;
                 }
-                self.seat
-                    .ask(Request::Welcome {
-                        connection,
-                        id: id.clone(),
-                    })
-                    .await;
+                self.welcome(id.clone()).await;
                 if let Some(subscribe) = subscribe {
                     self.subscribe(id, subscribe).await;
                 }
@@ -196,6 +264,51 @@ impl Session {
         }
     }
 
+    async fn welcome(&self, id: Option<RequestId>) {
+        let connection = self.seat.connection();
+        self.seat.ask(Request::Welcome { connection, id }).await;
+    }
+
+    /// Subscribes it to what it need not ask for, once it is known who it is.
+    async fn begin(&self) {
+        let Some(identity) = &self.identity else {
+            return;
+        };
+        let terms = &*self.terms;
+        if terms.channels.is_empty() && terms.asked.is_empty() {
+            return;
+        }
+        let user = identity.user.as_deref();
+        let mut channels = terms.expand(&terms.channels, user);
+        if channels.len() < terms.channels.len() {
+            // The parts of the path were looked at before.
+            let error = AuthError::Invalid(NO_USER.to_owned());
+            return self.end(
+                ErrorCode::Unauthorized,
+                CloseCode::Unauthorized,
+                &error.to_string(),
+            );
+        }
+        channels.extend(terms.asked.iter().cloned());
+        let is_granted = |channel: &&ChannelPattern| !identity.grants.narrow(channel).is_empty();
+        if let Some(channel) = channels.iter().find(|channel| !is_granted(channel)) {
+            let message = format!("your token does not grant {}", channel.as_str());
+            return self.end(ErrorCode::Forbidden, CloseCode::Forbidden, &message);
+        }
+        let subscribe = Subscribe {
+            channels,
+            since: terms.since.clone(),
+            tokens: Vec::new(),
+        };
+        self.subscribe(None, subscribe).await;
+    }
+
+    /// Tells a client what is wrong, and ends the connection.
+    fn end(&self, error: ErrorCode, close: CloseCode, message: &str) {
+        self.refuse(None, error, message);
+        self.outlet.close(close, message);
+    }
+
     /// Finds out whose a token is. Gives whether the client may go on.
     async fn identify(
         &mut self,
@@ -204,7 +317,7 @@ impl Session {
         is_answered: bool,
     ) -> bool {
         let identity = match self.authenticator.identify(&token.0).await {
-            Ok(identity) => identity,
+            Ok(identity) => self.terms.grant(identity),
             Err(error) => {
                 self.reject(id, &error);
                 return false;
@@ -226,6 +339,7 @@ impl Session {
                 }
             }
         }
+        let is_first = self.identity.is_none();
         self.identity = Some(Arc::clone(&identity));
         self.seat
             .ask(Request::Identify {
@@ -236,6 +350,9 @@ impl Session {
             })
             .await;
         self.end_if_revoked();
+        if is_first {
+            self.begin().await;
+        }
         true
     }
 
@@ -374,11 +491,14 @@ impl Session {
     }
 
     fn answer(&self, frame: &ServerFrame<'_>) {
-        if self.outlet.reply(&frame.encode(Shape::WebSocket)) == Written::Full {
+        if self.outlet.reply(&frame.encode(&self.terms.shape)) == Written::Full {
             self.flooded();
         }
     }
 }
+
+/// Tells a client that an endpoint is about users, and it is none.
+const NO_USER: &str = "it names no user, and this endpoint is about one";
 
 fn says_who_it_is(request: &ClientRequest) -> bool {
     matches!(

@@ -171,6 +171,8 @@ counters! {
     writes_queued,
     /// Times a client was behind, as it had been away or read slowly, and was sent what it had missed.
     catch_ups,
+    /// Events turned into frames, once for each shape in which somebody receives them.
+    events_encoded,
     /// Clients that are catching up now.
     catching_up: gauge,
     /// Times a client read so slowly that it was sent on from memory or the table.

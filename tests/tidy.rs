@@ -21,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "broadcaster",
         &["cursor", "error", "event", "source", "stats", "tail"],
     ),
-    ("protocol", &["cursor", "event", "tail"]),
+    ("protocol", &["cursor", "event", "stats", "tail"]),
     (
         "hub",
         &[
@@ -36,7 +36,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tail",
         ],
     ),
-    ("session", &["auth", "hub", "limits", "protocol", "stats"]),
+    (
+        "session",
+        &["auth", "event", "hub", "limits", "protocol", "stats"],
+    ),
     (
         "commands",
         &[
@@ -68,6 +71,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "error",
             "http",
             "hub",
+            "protocol",
             "retention",
             "source",
             "tail",

@@ -180,6 +180,14 @@ impl GrantTemplate {
         &self.text
     }
 
+    /// The claims in it.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Claim(claim) => Some(&**claim),
+        })
+    }
+
     /// What it grants to whoever has these claims: nothing where a claim is missing, or is not a single part of a name.
     #[must_use]
     pub fn expand(&self, claims: &Map<String, Value>) -> Vec<ChannelPattern> {

@@ -12,8 +12,9 @@ use clap::Args;
 
 use crate::auth::AuthOptions;
 use crate::error::Error;
-use crate::http::NetworkOptions;
+use crate::http::{Endpoints, NetworkOptions};
 use crate::hub::HubOptions;
+use crate::protocol::Presets;
 use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
 use crate::tail::PollInterval;
@@ -68,6 +69,10 @@ pub struct Config {
     pub auth: Option<AuthOptions>,
     /// Who gets as far as that: origins, addresses, limits, TLS.
     pub network: NetworkOptions,
+    /// Where clients connect, and how they speak there.
+    pub endpoints: Endpoints,
+    /// The ways in which they may speak.
+    pub presets: Presets,
     /// How long clients may take at shutdown to end their requests and close their connections.
     pub grace_period: Duration,
 }
@@ -86,6 +91,8 @@ impl Config {
             admin: AdminConfig::default(),
             auth: None,
             network: NetworkOptions::default(),
+            endpoints: Endpoints::default(),
+            presets: Presets::default(),
             grace_period: network::DEFAULT_GRACE_PERIOD,
         }
     }
@@ -300,6 +307,8 @@ impl TryFrom<ServeArgs> for Config {
         let hello_timeout = args.network.handshake_timeout;
         Ok(Self {
             auth,
+            endpoints: Endpoints::default(),
+            presets: Presets::default(),
             grace_period: args.network.grace_period,
             retention,
             admin: args.admin.try_into()?,

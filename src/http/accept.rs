@@ -26,7 +26,7 @@ use super::gate::connections_of_open_files;
 use super::lobby::{Lobby, Visitor};
 use super::peer::Peer;
 use super::tls::{self, Tls};
-use super::{Gate, not_found, routes};
+use super::{Endpoints, Gate, not_found, routes_with};
 use crate::hub::Hub;
 
 /// Largest head of a request, in bytes: a token and the cookies of an application's other parts fit twice.
@@ -45,13 +45,17 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) async fn serve(
     hub: &Hub,
     gate: &Gate,
+    endpoints: &Endpoints,
     tls: Option<Arc<Tls>>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) {
     let gate = gate.counting(hub);
-    let routes =
-        TowerToHyperService::new(warp::service(routes(hub, &gate).recover(not_found).unify()));
+    let routes = TowerToHyperService::new(warp::service(
+        routes_with(hub, &gate, endpoints)
+            .recover(not_found)
+            .unify(),
+    ));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(gate.options().handshake_timeout)

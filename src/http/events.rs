@@ -17,7 +17,7 @@ use super::query::{Query, Refusal, raw_query};
 use super::{Gate, json, problem};
 use crate::cursor::Cursor;
 use crate::hub::{Hub, Reader, Step};
-use crate::protocol::{ResetReason, Shape};
+use crate::protocol::ResetReason;
 
 /// Events of an answer, unless asked otherwise, and at most.
 const LIMIT: usize = 500;
@@ -171,7 +171,7 @@ async fn find(
         };
         match next {
             Step::Events(batch, wanted) => {
-                let shaped = batch.shaped(Shape::WebSocket);
+                let shaped = batch.shaped(hub.shapes().web_socket());
                 let mut room = limit - events.len();
                 if wanted.len() > room {
                     within = batch.position_after(wanted[room - 1]);

@@ -12,6 +12,7 @@ use warp::http::header::{
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::endpoint::Endpoint;
 use super::options::{FILES_RESERVED, NetworkOptions};
 use super::origin::{self, OriginRule, Refused, Strictness};
 use super::peer::{self, Peer};
@@ -21,7 +22,7 @@ use crate::auth::{AuthError, Authenticator, Identity, Permit};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::limits::{AuthFailures, Limits, Place, Places, UserPlace, Users};
-use crate::session::Entrance;
+use crate::session::{Entrance, Terms};
 use crate::stats::Counters;
 
 /// The parameter of a URL that has a token for one channel.
@@ -213,27 +214,46 @@ impl Gate {
             )
     }
 
-    /// Who a request is from: nobody, where that is still to be said; or why it is not let in.
+    /// Who a request is from: nobody, where that is still to be said; or why it is not let in. This cookie may have the
+    /// token.
+    async fn who(
+        &self,
+        admission: &Admission,
+        headers: &HeaderMap,
+        query: &str,
+        cookie: &str,
+    ) -> Result<Option<Arc<Identity>>, AuthError> {
+        if let Some(anybody) = self.authenticator.anonymous() {
+            return Ok(Some(anybody));
+        }
+        // A browser sends cookies whoever's page asks for it.
+        let cookie = admission.origin_is_explicit.then_some(cookie);
+        match token::of_request(headers, query, cookie) {
+            Some(token) => self.authenticator.identify(&token).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A client who comes by an endpoint, on these terms.
     pub(super) async fn entrance(
         &self,
         admission: &Admission,
         headers: &HeaderMap,
         query: &str,
+        endpoint: &Endpoint,
+        terms: Arc<Terms>,
     ) -> Entrance {
-        // A browser sends cookies whoever's page asks for it.
-        let cookie = admission.origin_is_explicit.then_some(TOKEN_COOKIE);
-        let identity = match self.authenticator.anonymous() {
-            Some(anybody) => Ok(Some(anybody)),
-            None => match token::of_request(headers, query, cookie) {
-                Some(token) => self.authenticator.identify(&token).await.map(Some),
-                None => Ok(None),
-            },
+        let identity = if endpoint.is_open {
+            Ok(Some(Arc::new(Identity::nobody())))
+        } else {
+            self.who(admission, headers, query, &endpoint.cookie).await
         };
         Entrance {
             identity,
             ip: admission.ip,
             authenticator: self.authenticator.clone(),
             limits: Arc::clone(&self.rules.limits),
+            terms,
         }
     }
 
@@ -247,9 +267,8 @@ impl Gate {
         headers: &HeaderMap,
         query: &str,
     ) -> Result<(Arc<Identity>, Option<UserPlace>), Refusal> {
-        let entrance = self.entrance(admission, headers, query).await;
         let limits = &self.rules.limits;
-        let identity = match entrance.identity {
+        let identity = match self.who(admission, headers, query, TOKEN_COOKIE).await {
             Ok(Some(identity)) => identity,
             Ok(None) => return Err(token::refuse(&AuthError::Missing).into()),
             Err(AuthError::Unavailable) => {

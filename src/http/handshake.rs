@@ -13,16 +13,18 @@ use warp::http::header::{
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
+use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::endpoint::{Endpoint, Endpoints};
 use super::gate::Admission;
-use super::query::raw_query;
+use super::query::{Refusal, raw_query};
 use super::token;
 use super::{Gate, problem, ws};
 use crate::hub::Hub;
 use crate::limits::Place;
-use crate::session::Entrance;
+use crate::session::{Entrance, Terms};
 
 /// The only version there is.
 const VERSION: &str = "13";
@@ -31,98 +33,152 @@ const VERSION: &str = "13";
 pub(super) fn route(
     hub: Hub,
     gate: &Gate,
+    endpoints: &Endpoints,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let gate = gate.clone();
-    warp::get()
+    let plain = Arc::new(Terms::plain(hub.shapes().web_socket()));
+    let endpoints = endpoints.clone();
+    let found = warp::path::full().and_then(move |path: FullPath| {
+        let found = endpoints.find(path.as_str());
+        let found = found.map(|(endpoint, values)| (Arc::clone(endpoint), values));
+        std::future::ready(found.ok_or_else(warp::reject::not_found))
+    });
+    found
+        .and(warp::get())
         .and(gate.admission())
         .and(warp::header::headers_cloned())
         .and(raw_query())
         .and(warp::ext::optional::<OnUpgrade>())
         .then(
-            move |admission: Admission,
+            move |(endpoint, values): (Arc<Endpoint>, Vec<String>),
+                  admission: Admission,
                   headers: HeaderMap,
                   query: String,
                   upgrade: Option<OnUpgrade>| {
-                let (hub, gate) = (hub.clone(), gate.clone());
-                async move { answer(hub, &gate, &admission, &headers, &query, upgrade).await }
+                let (hub, gate, plain) = (hub.clone(), gate.clone(), Arc::clone(&plain));
+                async move {
+                    let door = Door {
+                        hub: &hub,
+                        gate: &gate,
+                        endpoint: &endpoint,
+                        plain: &plain,
+                    };
+                    let answering = door.answer(values, &admission, &headers, &query, upgrade);
+                    let mut response = answering.await;
+                    admission.mark(response.headers_mut());
+                    response
+                }
             },
         )
 }
 
-async fn answer(
-    hub: Hub,
-    gate: &Gate,
-    admission: &Admission,
-    headers: &HeaderMap,
-    query: &str,
-    upgrade: Option<OnUpgrade>,
-) -> Response {
-    let (true, true, Some(upgrade)) = (
-        lists(headers, &UPGRADE, "websocket"),
-        lists(headers, &CONNECTION, "upgrade"),
-        upgrade,
-    ) else {
-        return upgrade_required(
-            "this is a WebSocket endpoint: connect with new WebSocket(\"ws://…/ws\") or `rowcast tail`",
-        );
-    };
-    if headers
-        .get(SEC_WEBSOCKET_VERSION)
-        .is_none_or(|version| version != VERSION)
-    {
-        return upgrade_required("Sec-WebSocket-Version must be 13");
-    }
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).filter(|key| is_nonce(key)) else {
-        return problem(
-            StatusCode::BAD_REQUEST,
-            "bad_request",
-            "Sec-WebSocket-Key must be 16 bytes in base64",
-        );
-    };
-    let accept = derive_accept_key(key.as_bytes());
-    let protocol = match subprotocol(headers) {
-        Ok(protocol) => protocol,
-        Err(refusal) => return *refusal,
-    };
-    // A browser cannot read why a handshake was refused: it succeeds, and the connection is closed with a reason.
-    let entrance = gate.entrance(admission, headers, query).await;
-    let place = admission.place();
-    tokio::spawn(async move {
-        match upgrade.await {
-            // In a task of its own: this one holds hyper's state until it ends, twice what a session needs.
-            Ok(upgraded) => start(hub, entrance, place, upgraded),
-            Err(error) => tracing::debug!(%error, "a client went away during the handshake"),
-        }
-    });
-    let mut response = HttpResponse::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(UPGRADE, "websocket")
-        .header(CONNECTION, "Upgrade")
-        .header(SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(protocol) = protocol {
-        response = response.header(SEC_WEBSOCKET_PROTOCOL, protocol);
-    }
-    response
-        .body("")
-        .map(warp::reply::Reply::into_response)
-        .expect("the header is base64")
+/// Where a client has come to.
+struct Door<'a> {
+    hub: &'a Hub,
+    gate: &'a Gate,
+    endpoint: &'a Endpoint,
+    /// The terms of clients of the default protocol, who ask for everything themselves.
+    plain: &'a Arc<Terms>,
 }
 
-/// The subprotocol to speak. A browser that offers some gives up if none of them is taken, and one that is a token must
-/// not come back in an answer.
-fn subprotocol(headers: &HeaderMap) -> Result<Option<&'static str>, Box<Response>> {
-    let mut offered = token::subprotocols(headers).peekable();
-    if offered.peek().is_none() {
-        return Ok(None);
+impl Door<'_> {
+    async fn answer(
+        &self,
+        values: Vec<String>,
+        admission: &Admission,
+        headers: &HeaderMap,
+        query: &str,
+        upgrade: Option<OnUpgrade>,
+    ) -> Response {
+        let (true, true, Some(upgrade)) = (
+            lists(headers, &UPGRADE, "websocket"),
+            lists(headers, &CONNECTION, "upgrade"),
+            upgrade,
+        ) else {
+            return upgrade_required(
+                "this is a WebSocket endpoint: connect with new WebSocket(\"ws://…/ws\") or `rowcast tail`",
+            );
+        };
+        if headers
+            .get(SEC_WEBSOCKET_VERSION)
+            .is_none_or(|version| version != VERSION)
+        {
+            return upgrade_required("Sec-WebSocket-Version must be 13");
+        }
+        let Some(key) = headers.get(SEC_WEBSOCKET_KEY).filter(|key| is_nonce(key)) else {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "Sec-WebSocket-Key must be 16 bytes in base64",
+            );
+        };
+        let accept = derive_accept_key(key.as_bytes());
+        let (protocol, terms) = match self.terms(values, headers, query) {
+            Ok(chosen) => chosen,
+            Err(refusal) => return refusal.respond(),
+        };
+        // A browser cannot read why a handshake was refused: it succeeds, and the connection is closed with a reason.
+        let entrance = self
+            .gate
+            .entrance(admission, headers, query, self.endpoint, terms)
+            .await;
+        let place = admission.place();
+        let hub = self.hub.clone();
+        tokio::spawn(async move {
+            match upgrade.await {
+                // In a task of its own: this one holds hyper's state until it ends, twice what a session needs.
+                Ok(upgraded) => start(hub, entrance, place, upgraded),
+                Err(error) => tracing::debug!(%error, "a client went away during the handshake"),
+            }
+        });
+        let mut response = HttpResponse::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(UPGRADE, "websocket")
+            .header(CONNECTION, "Upgrade")
+            .header(SEC_WEBSOCKET_ACCEPT, accept);
+        if let Some(protocol) = protocol {
+            response = response.header(SEC_WEBSOCKET_PROTOCOL, protocol);
+        }
+        response
+            .body("")
+            .map(warp::reply::Reply::into_response)
+            .expect("the header is base64, or a name")
     }
-    if offered.any(|name| name == token::SUBPROTOCOL) {
-        return Ok(Some(token::SUBPROTOCOL));
+
+    /// The subprotocol to speak, and the terms. A browser that offers some gives up if none of them is taken, and one that
+    /// is a token must not come back in an answer.
+    fn terms<'h>(
+        &self,
+        values: Vec<String>,
+        headers: &'h HeaderMap,
+        query: &str,
+    ) -> Result<(Option<&'h str>, Arc<Terms>), Refusal> {
+        let shapes = self.hub.shapes();
+        let mut offered = token::subprotocols(headers).peekable();
+        let is_offered = offered.peek().is_some();
+        let shape_of = |name: &str| match name.strip_prefix("rowcast.") {
+            Some(_) if name == token::SUBPROTOCOL => Some(shapes.web_socket()),
+            Some(preset) => shapes.of_preset(preset),
+            None => shapes.of_subprotocol(name),
+        };
+        let chosen = offered.find_map(|name| Some((name, shape_of(name)?)));
+        let (protocol, shape) = match chosen {
+        Some((name, shape)) => (Some(name), shape),
+        None if is_offered => return Err(problem(
+            StatusCode::BAD_REQUEST,
+            "unknown_subprotocol",
+            "the subprotocol here is rowcast.v1, or that of a preset: offer it, beside one with a token if there is one, or offer none",
+        ).into()),
+        // The endpoints were checked against the presets.
+        None => (None, shapes.of_preset(&self.endpoint.preset).unwrap_or(shapes.web_socket())),
+    };
+        if self.endpoint.is_plain() && shape == shapes.web_socket() {
+            return Ok((protocol, Arc::clone(self.plain)));
+        }
+        let channels_max = self.hub.options().subscriptions_max;
+        let terms = self.endpoint.terms(values, shape, query, channels_max)?;
+        Ok((protocol, Arc::new(terms)))
     }
-    Err(Box::new(problem(
-        StatusCode::BAD_REQUEST,
-        "unknown_subprotocol",
-        "the subprotocol here is rowcast.v1: offer it, beside one with a token if there is one, or offer none",
-    )))
 }
 
 /// Takes the TCP stream back from hyper, so that frames are written straight to it. Whatever else the stream is (TLS,

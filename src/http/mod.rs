@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod endpoint;
 mod events;
 mod front;
 #[cfg(any(test, fuzzing))]
@@ -38,6 +39,7 @@ use gate::Admission;
 
 pub(crate) use accept::serve;
 pub(crate) use admin::Admin;
+pub use endpoint::{EndpointAuth, EndpointError, EndpointSpec, Endpoints};
 pub use gate::Gate;
 pub(crate) use gate::connections_of_open_files;
 pub use options::{NetworkOptions, TlsFiles};
@@ -61,8 +63,18 @@ pub fn routes(
     hub: &Hub,
     gate: &Gate,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
+    routes_with(hub, gate, &Endpoints::default())
+}
+
+/// The same with these endpoints, whose presets the hub has.
+#[must_use]
+pub fn routes_with(
+    hub: &Hub,
+    gate: &Gate,
+    endpoints: &Endpoints,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let gate = gate.counting(hub);
-    let socket = warp::path!("ws").and(admitted(&gate, handshake::route(hub.clone(), &gate)));
+    let socket = handshake::route(hub.clone(), &gate, endpoints);
     let health = warp::path!("healthz")
         // Those who watch over servers ask with HEAD.
         .and(warp::get().or(warp::head()).unify())

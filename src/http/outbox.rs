@@ -214,6 +214,10 @@ impl Outbox {
             return Written::Gone;
         }
         let bytes = frames.as_slice().len();
+        if bytes == 0 {
+            // A frame that clients of a preset are not told.
+            return Written::Sent;
+        }
         let is_first = state.queue.is_empty();
         // Whoever asks something while it reads a large batch is no flood.
         let oversize = if answers > 0 { state.oversize } else { 0 };

@@ -19,7 +19,7 @@ use super::outbox::Outbox;
 use super::query::{Query, Refusal, raw_query};
 use crate::hub::{Hub, Request, Seat};
 use crate::limits::UserPlace;
-use crate::protocol::{ResetReason, ServerFrame, Shape, Since};
+use crate::protocol::{ResetReason, ServerFrame, Since};
 
 /// Something is sent at least this often, so that nobody between takes the connection for dead: proxies give up after 60 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -72,14 +72,12 @@ async fn answer(
         .get(LAST_EVENT_ID)
         .filter(|id| !id.is_empty())
         .map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
-    let shape = if query.has("named") {
-        Shape::SseNamed
-    } else {
-        Shape::Sse
-    };
+    let shape = hub.shapes().sse(query.has("named")).clone();
     let outbox = Arc::new(Outbox::new(None, None, hub.options().outbox_bytes_max));
     let outlet = Arc::clone(&outbox) as Arc<_>;
-    let seat = hub.open(outlet, shape, Some(Arc::clone(&identity))).await;
+    let seat = hub
+        .open(outlet, shape.clone(), Some(Arc::clone(&identity)))
+        .await;
     let connection = seat.connection();
     let since = match last {
         None => since,
@@ -89,7 +87,7 @@ async fn answer(
                 reason: ResetReason::Epoch,
                 cursor: &hub.edge(),
             };
-            outbox.push(&reset.encode(shape));
+            outbox.push(&reset.encode(&shape));
             Since::Now
         }
     };

@@ -322,15 +322,23 @@ impl Peer {
         wire.outbox().stop();
         let _ = self
             .codec
-            .close(wire, Some(close_frame(code, reason(error))));
+            .close(wire, Some(self.close_frame(code, reason(error))));
         Flow::Ending
+    }
+
+    fn close_frame(&self, code: CloseCode, reason: String) -> CloseFrame {
+        let reason = cut(reason);
+        CloseFrame {
+            code: self.session.close_number(code).into(),
+            reason: reason.into(),
+        }
     }
 
     fn close_if_asked(&mut self, wire: &mut impl Wire, flow: Flow) -> Flow {
         let Some((code, reason)) = wire.outbox().take_close() else {
             return flow;
         };
-        match self.codec.close(wire, Some(close_frame(code, reason))) {
+        match self.codec.close(wire, Some(self.close_frame(code, reason))) {
             Ok(()) => Flow::Closing,
             Err(_) => Flow::Over,
         }
@@ -369,14 +377,6 @@ pub(super) fn reason(error: &WsError) -> String {
 fn cut(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     reason
-}
-
-fn close_frame(code: CloseCode, reason: String) -> CloseFrame {
-    let reason = cut(reason);
-    CloseFrame {
-        code: code.number().into(),
-        reason: reason.into(),
-    }
 }
 
 #[cfg(test)]

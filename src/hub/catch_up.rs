@@ -11,7 +11,7 @@ use tokio::time::{Duration, sleep};
 use super::history::BatchNumber;
 use super::interests::Interests;
 use super::reader::{Reader, Step};
-use super::{Connection, Frames, Request, Written};
+use super::{Connection, Frames, REFETCH, Request, Written};
 use crate::event::ChannelPattern;
 use crate::protocol::{CloseCode, Encoded, RequestId, ResetReason, ServerFrame, Shape, Since};
 use crate::stats::Counters;
@@ -184,7 +184,9 @@ impl CatchUp {
             match self.reader.next().await {
                 Step::Events(batch, wanted) => {
                     let mut frames = Vec::new();
-                    batch.copy(self.shape, wanted.iter().copied(), &mut frames);
+                    let interests = self.reader.interests().clone();
+                    let wants = |channel: &str| interests.matches(channel);
+                    batch.copy(&self.shape, wanted.iter().copied(), wants, &mut frames);
                     let mut parts = vec![(batch, wanted)];
                     // A write costs as much as a hundred events, and most batches have few for any one client.
                     for _ in 0..BATCHES_PER_WRITE_MAX {
@@ -195,7 +197,7 @@ impl CatchUp {
                             break;
                         };
                         if !wanted.is_empty() {
-                            batch.copy(self.shape, wanted.iter().copied(), &mut frames);
+                            batch.copy(&self.shape, wanted.iter().copied(), wants, &mut frames);
                             parts.push((batch, wanted));
                         }
                     }
@@ -278,7 +280,7 @@ impl CatchUp {
                 id: id.as_ref(),
                 cursor: &cursor,
             }
-            .encode(self.shape)
+            .encode(&self.shape)
         });
         let (answer, answered) = oneshot::channel();
         let join = Join {
@@ -298,12 +300,16 @@ impl CatchUp {
 
     async fn tell_reset(&mut self, reason: ResetReason) -> bool {
         self.asked.clear();
+        if !self.shape.has_reset() {
+            self.outlet.close(CloseCode::ServiceRestart, REFETCH);
+            return false;
+        }
         let cursor = self.reader.cursor().to_string();
         let frame = ServerFrame::Reset {
             reason,
             cursor: &cursor,
         };
-        self.write(frame.encode(self.shape)).await
+        self.write(frame.encode(&self.shape)).await
     }
 
     /// Gives events to the client, but for those that it may not receive any more when it takes them. Gives whether it is
@@ -312,7 +318,7 @@ impl CatchUp {
         loop {
             let interests = self.reader.interests();
             let wishes = Arc::clone(&self.wishes);
-            let (outlet, shape) = (&self.outlet, self.shape);
+            let (outlet, shape) = (&self.outlet, &self.shape);
             let (written, events, bytes) = wishes.with_revoked(|revoked| {
                 let (frames, events) = if revoked.is_empty() {
                     let events = parts.iter().map(|(_, wanted)| wanted.len()).sum();
@@ -364,14 +370,15 @@ impl CatchUp {
 type Parts = Vec<(Arc<Encoded>, Vec<u32>)>;
 
 /// The frames of those events that are still wanted, and how many they are.
-fn copy_kept(parts: &Parts, kept: &Interests, shape: Shape) -> (Bytes, usize) {
+fn copy_kept(parts: &Parts, interests: &Interests, shape: &Shape) -> (Bytes, usize) {
     let mut frames = Vec::new();
     let mut events = 0;
     for (batch, wanted) in parts {
-        let kept = kept.of(batch, wanted);
+        let kept = interests.of(batch, wanted);
         events += kept.len();
         if !kept.is_empty() {
-            batch.copy(shape, kept.into_iter(), &mut frames);
+            let wants = |channel: &str| interests.matches(channel);
+            batch.copy(shape, kept.into_iter(), wants, &mut frames);
         }
     }
     (frames.into(), events)

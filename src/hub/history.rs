@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::broadcaster::{Ended, Table};
+use super::reader::Sources;
+use crate::broadcaster::Ended;
 use crate::cursor::Cursor;
 use crate::event::EventId;
-use crate::protocol::{Encoded, encode_batch};
+use crate::protocol::Encoded;
 use crate::source::Window;
 use crate::tail::Batch;
 
@@ -74,7 +75,7 @@ impl History {
     pub fn push(&self, batch: &Arc<Encoded>) -> BatchNumber {
         let mut state = self.lock();
         let number = state.next();
-        if batch.after.as_ref() == Some(&state.end) {
+        if batch.batch.after.as_ref() == Some(&state.end) {
             state.bytes += batch.bytes();
             state.batches.push_back(Arc::clone(batch));
         } else {
@@ -82,17 +83,17 @@ impl History {
             state.batches.clear();
             state.bytes = 0;
             state.first = number + 1;
-            state.start = batch.upto.clone();
+            state.start = batch.batch.upto.clone();
             state.too_far = None;
         }
-        state.end = batch.upto.clone();
+        state.end = batch.batch.upto.clone();
         state.edge = Arc::clone(&batch.edge);
         while state.bytes > self.bytes_max
             && let Some(oldest) = state.batches.pop_front()
         {
             state.bytes -= oldest.bytes();
             state.first += 1;
-            state.start = oldest.upto.clone();
+            state.start = oldest.batch.upto.clone();
         }
         drop(state);
         self.next.send_replace(number + 1);
@@ -125,7 +126,7 @@ impl History {
     /// The number of the batch that has an event; none when it is not here any more, or not yet.
     pub fn batch_of(&self, event: EventId) -> Option<BatchNumber> {
         let state = self.lock();
-        let has = |batch: &Arc<Encoded>| batch.events.iter().any(|own| own.id == event);
+        let has = |batch: &Arc<Encoded>| batch.batch.events.iter().any(|own| own.id == event);
         let index = state.batches.iter().rposition(has)?;
         Some(state.first + index as BatchNumber)
     }
@@ -141,13 +142,13 @@ impl History {
         }
         let known = state
             .batches
-            .partition_point(|batch| cursor.reaches(&batch.upto));
+            .partition_point(|batch| cursor.reaches(&batch.batch.upto));
         if known == state.batches.len() && !state.end.reaches(cursor) {
             return Found::Later;
         }
         let before = match known.checked_sub(1) {
             None => &state.start,
-            Some(last) => &state.batches[last].upto,
+            Some(last) => &state.batches[last].batch.upto,
         };
         Found::Here {
             next: state.first + known as BatchNumber,
@@ -157,7 +158,7 @@ impl History {
 
     /// Reads what lies between a position and the start of what is here, once for all who come from there or later: after
     /// a restart of the server thousands do. Gives whether it is here now. It is not when it would not fit.
-    pub async fn extend(&self, table: &Table, cursor: &Cursor) -> bool {
+    pub async fn extend(&self, sources: &Sources, cursor: &Cursor) -> bool {
         let _turn = self.extending.lock().await;
         let (start, room) = {
             let state = self.lock();
@@ -183,7 +184,7 @@ impl History {
         let Some(after) = cursor.common(&start).filter(|_| start == start.end()) else {
             return false;
         };
-        if let Some(batches) = self.read(table, &after, &start, room).await {
+        if let Some(batches) = self.read(sources, &after, &start, room).await {
             self.prepend(batches, after, &start)
         } else {
             self.lock().too_far = Some(cursor.clone());
@@ -193,11 +194,12 @@ impl History {
 
     async fn read(
         &self,
-        table: &Table,
+        sources: &Sources,
         after: &Cursor,
         upto: &Cursor,
         room: usize,
     ) -> Option<Vec<Arc<Encoded>>> {
+        let table = &sources.table;
         if room == 0 || !table.retains(after).await.ok()? {
             return None;
         }
@@ -226,12 +228,12 @@ impl History {
         let mut before = after.clone();
         let batches = pages.into_iter().map(|(events, upto)| {
             let after = Some(std::mem::replace(&mut before, upto.clone()));
-            Arc::new(encode_batch(&Batch {
+            Arc::new(sources.encoded(Arc::new(Batch {
                 events,
                 after,
                 upto,
                 reset: false,
-            }))
+            })))
         });
         Some(batches.collect())
     }

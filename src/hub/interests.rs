@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use crate::cursor::Cursor;
-use crate::event::{ChannelPattern, for_each_pattern};
-use crate::protocol::{Encoded, EncodedEvent};
+use crate::event::{ChannelPattern, Event, for_each_pattern};
+use crate::protocol::Encoded;
 
 /// Patterns that are compared one by one: a comparison takes a tenth of a look into a map of them.
 const COMPARED_PATTERNS_MAX: usize = 16;
@@ -66,11 +66,16 @@ impl Interests {
         self.0.values().all(Option::is_none)
     }
 
+    /// Whether any of the patterns matches a channel.
+    pub fn matches(&self, channel: &str) -> bool {
+        self.0.keys().any(|pattern| pattern.matches(channel))
+    }
+
     /// Which of these events of a batch any of the patterns matches.
     pub fn of(&self, batch: &Encoded, events: &[u32]) -> Vec<u32> {
         let matches = |n: &&u32| {
-            let mut channels = batch.events[**n as usize].channels.iter();
-            channels.any(|channel| self.0.keys().any(|pattern| pattern.matches(channel)))
+            let mut channels = batch.batch.events[**n as usize].channels.iter();
+            channels.any(|channel| self.matches(channel))
         };
         events.iter().filter(matches).copied().collect()
     }
@@ -78,11 +83,11 @@ impl Interests {
     /// Which events of a batch are wanted, but for those that are known.
     pub fn wanted(&self, batch: &Encoded, known: Option<&Cursor>) -> Vec<u32> {
         let mut scratch = String::new();
-        let is_new = |from: &Option<Cursor>, event: &EncodedEvent| {
+        let is_new = |from: &Option<Cursor>, event: &Event| {
             from.as_ref()
                 .is_none_or(|from| !batch.is_covered(event, from))
         };
-        let wants = |event: &EncodedEvent| {
+        let wants = |event: &Event| {
             let mut channels = event.channels.iter();
             let wants = if self.0.len() <= COMPARED_PATTERNS_MAX {
                 channels.any(|channel| {
@@ -104,6 +109,7 @@ impl Interests {
         };
         let mut wants = wants;
         batch
+            .batch
             .events
             .iter()
             .enumerate()

@@ -26,9 +26,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::auth::{Identity, Permit};
-use crate::broadcaster::{Broadcaster, Item, Probe};
-use crate::event::{Channel, ChannelPattern, EventId};
-use crate::protocol::{CloseCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral};
+use crate::broadcaster::{Broadcaster, Ephemeral, Item, Probe};
+use crate::event::{ChannelPattern, EventId};
+use crate::protocol::{CloseCode, Encoded, Presets, RequestId, Shape, Shapes, Since};
 use crate::stats::Counters;
 
 use catch_up::Join;
@@ -49,6 +49,9 @@ const SHARD_QUEUE_REQUESTS: usize = 1024;
 
 /// Parts of a batch, of about a megabyte, that are smaller than this are not worth keeping it for.
 const KEPT_SHARED_BYTES_MIN: usize = 16 * 1024;
+
+/// Tells a client why it is closed that knows no other way of being told to refetch.
+const REFETCH: &str = "what was missed cannot be told: reconnect, and refetch";
 
 /// Tells a client why it is closed that asks on and on and does not read the answers.
 pub(crate) const FLOODING: &str = "asking faster than reading the answers; reconnect and resume";
@@ -259,9 +262,7 @@ pub(crate) enum Request {
 #[derive(Clone)]
 pub(crate) enum Delivery {
     Batch(BatchNumber, Arc<Encoded>),
-    /// As JSON text.
-    ToAll(Bytes),
-    ToChannel(Channel, Bytes),
+    Ephemeral(Arc<Ephemeral>),
     Probe(Arc<Probe>),
 }
 
@@ -269,11 +270,18 @@ impl Hub {
     /// Starts distributing what the broadcaster hands out.
     #[must_use]
     pub fn start(broadcaster: &Broadcaster, options: HubOptions) -> Self {
+        Self::with_presets(broadcaster, options, &Presets::default())
+    }
+
+    /// The same for clients that speak by these presets too.
+    #[must_use]
+    pub fn with_presets(broadcaster: &Broadcaster, options: HubOptions, presets: &Presets) -> Self {
         let counters = broadcaster.counters();
         let (edge, mut items) = broadcaster.attach();
         let sources = Sources {
             history: Arc::new(History::new(edge, options.recent_bytes_max)),
             table: broadcaster.table(),
+            shapes: Arc::new(Shapes::new(presets)),
             counters,
         };
         let (shards, deliveries): (Vec<_>, Vec<_>) = (0..options.shards.max(1))
@@ -287,22 +295,23 @@ impl Hub {
             .unzip();
         let readiness = Readiness::new(broadcaster.prober(), shards.len());
         let own_shards: Vec<_> = shards.clone();
-        let history = Arc::clone(&sources.history);
+        let own_sources = sources.clone();
         let encoder = tokio::spawn(async move {
             while let Some(item) = items.recv().await {
                 let delivery = match item {
                     Item::Batch(batch) => {
-                        let batch = Arc::new(encode_batch(&batch));
+                        let Sources {
+                            history, shapes, ..
+                        } = &own_sources;
+                        let batch = Arc::new(own_sources.encoded(batch));
+                        // While shards write the batch before it.
+                        for shape in shapes.in_use() {
+                            batch.shaped(shape);
+                        }
                         Delivery::Batch(history.push(&batch), batch)
                     }
                     Item::Probe(probe) => Delivery::Probe(probe),
-                    Item::Ephemeral(message) => match &message.channel {
-                        None => Delivery::ToAll(message.json.get().to_owned().into()),
-                        Some(channel) => {
-                            let json = ephemeral(channel.as_str(), &message.json);
-                            Delivery::ToChannel(channel.clone(), json.into())
-                        }
-                    },
+                    Item::Ephemeral(message) => Delivery::Ephemeral(message),
                 };
                 for shard in &deliveries {
                     // A shard ends only with the hub.
@@ -337,6 +346,11 @@ impl Hub {
 
     pub(crate) fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.inner.sources.counters)
+    }
+
+    /// The ways of speaking to its clients.
+    pub(crate) fn shapes(&self) -> &Shapes {
+        &self.inner.sources.shapes
     }
 
     /// Where what was missed is read from.

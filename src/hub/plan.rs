@@ -4,9 +4,9 @@
 use bytes::Bytes;
 
 use super::Frames;
-use super::index::{Index, SlotId, TopicId};
+use super::index::{Index, SlotId, Subscriptions, TopicId};
 use super::slots::Slots;
-use crate::event::for_each_pattern;
+use crate::event::{for_each_pattern, matches};
 use crate::protocol::{Encoded, Shape};
 
 /// Ends a list in `Plan::more`.
@@ -48,6 +48,8 @@ pub(super) struct Plan {
     pub receivers: Vec<SlotId>,
     /// Lists of met topics, linked: (topic, next).
     more: Vec<(u32, u32)>,
+    /// Of each met topic the frames of its events in each shape, where they are the same for all; made when first needed.
+    frames: Vec<Option<Bytes>>,
     /// One bit for every event of the batch.
     union: Vec<u64>,
     own: Vec<u8>,
@@ -58,8 +60,6 @@ struct Met {
     topic: TopicId,
     /// Its events, ascending.
     events: Vec<u32>,
-    /// Their frames in each shape, made when first needed.
-    frames: [Option<Bytes>; Shape::COUNT],
 }
 
 /// One receiver's part of a batch.
@@ -77,6 +77,8 @@ impl Plan {
         self.receivers.clear();
         self.more.clear();
         self.meet_topics(batch, index);
+        self.frames.clear();
+        self.frames.resize(self.met.len() * batch.shapes(), None);
         for (n, met) in self.met.iter().enumerate() {
             let n = n as u32;
             for member in index.members(met.topic) {
@@ -105,7 +107,7 @@ impl Plan {
     }
 
     fn meet_topics(&mut self, batch: &Encoded, index: &mut Index) {
-        for (n, event) in batch.events.iter().enumerate() {
+        for (n, event) in batch.batch.events.iter().enumerate() {
             let n = n as u32;
             for channel in event.channels.iter() {
                 for_each_pattern(channel, &mut self.pattern, |pattern| {
@@ -119,7 +121,6 @@ impl Plan {
                         self.met.push(Met {
                             topic: id,
                             events: Vec::new(),
-                            frames: Default::default(),
                         });
                     }
                     let events = &mut self.met[topic.met as usize].events;
@@ -137,29 +138,35 @@ impl Plan {
         &'a mut self,
         planned: Planned,
         batch: &'a Encoded,
-        shape: Shape,
+        shape: &Shape,
+        subscriptions: &Subscriptions,
         index: &Index,
     ) -> Part<'a> {
+        let wants = |channel: &str| {
+            index
+                .names(subscriptions)
+                .any(|pattern| matches(pattern, channel))
+        };
         let shaped = batch.shaped(shape);
         match planned.receives {
             Receives::Topic(met) => {
-                let met = &mut self.met[met as usize];
+                let ready = &mut self.frames[met as usize * batch.shapes() + shape.number()];
+                let met = &self.met[met as usize];
                 let events = met.events.len() as u64;
-                let ready = &mut met.frames[shape as usize];
-                if ready.is_none() {
+                if ready.is_none() && shaped.is_same_for_all(&met.events) {
                     *ready = shaped.contiguous(&met.events);
-                }
-                let shared = index.members(met.topic).len() > 1;
-                if ready.is_none() && shared {
-                    let mut frames = Vec::new();
-                    batch.copy(shape, met.events.iter().copied(), &mut frames);
-                    *ready = Some(frames.into());
+                    let shared = index.members(met.topic).len() > 1;
+                    if ready.is_none() && shared {
+                        let mut frames = Vec::new();
+                        batch.copy(shape, met.events.iter().copied(), wants, &mut frames);
+                        *ready = Some(frames.into());
+                    }
                 }
                 let frames = if let Some(frames) = ready {
                     Frames::Shared(frames)
                 } else {
                     self.own.clear();
-                    batch.copy(shape, met.events.iter().copied(), &mut self.own);
+                    batch.copy(shape, met.events.iter().copied(), wants, &mut self.own);
                     Frames::Own(&self.own)
                 };
                 Part { frames, events }
@@ -171,14 +178,14 @@ impl Plan {
                     .iter()
                     .map(|word| u64::from(word.count_ones()))
                     .sum();
-                if events == batch.events.len() as u64 {
+                if events == batch.batch.events.len() as u64 && shaped.is_same_for_any() {
                     return Part {
                         frames: Frames::Shared(&shaped.frames),
                         events,
                     };
                 }
                 self.own.clear();
-                batch.copy(shape, ones(&self.union), &mut self.own);
+                batch.copy(shape, ones(&self.union), wants, &mut self.own);
                 Part {
                     frames: Frames::Own(&self.own),
                     events,
@@ -190,7 +197,7 @@ impl Plan {
     /// Sets the bits of all events that a list of topics has.
     fn unite(&mut self, first: u32, batch: &Encoded) {
         self.union.clear();
-        self.union.resize(batch.events.len().div_ceil(64), 0);
+        self.union.resize(batch.batch.events.len().div_ceil(64), 0);
         let mut next = first;
         while let Some(&(met, rest)) = self.more.get(next as usize) {
             for &event in &self.met[met as usize].events {

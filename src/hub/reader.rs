@@ -11,7 +11,7 @@ use crate::broadcaster::{Ended, Reading, Table};
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::event::ChannelPattern;
-use crate::protocol::{Encoded, ResetReason, Since, encode_batch};
+use crate::protocol::{Encoded, ResetReason, Shapes, Since};
 use crate::source::Window;
 use crate::stats::Counters;
 use crate::tail::Batch;
@@ -30,7 +30,15 @@ const BATCHES_PER_TURN: u32 = 16;
 pub(crate) struct Sources {
     pub history: Arc<History>,
     pub table: Table,
+    pub shapes: Arc<Shapes>,
     pub counters: Arc<Counters>,
+}
+
+impl Sources {
+    /// A batch to be received in any shape.
+    pub fn encoded(&self, batch: Arc<Batch>) -> Encoded {
+        Encoded::new(batch, &self.shapes, Arc::clone(&self.counters))
+    }
 }
 
 /// Reads on from a position, what some patterns match.
@@ -175,13 +183,12 @@ impl Reader {
                     Some(events) => {
                         let Some(last) = events.last() else { continue };
                         let upto = window.after_row(last.id);
-                        let batch = encode_batch(&Batch {
+                        let batch = Arc::new(self.sources.encoded(Arc::new(Batch {
                             events,
                             after: None,
                             upto,
                             reset: false,
-                        });
-                        let batch = Arc::new(batch);
+                        })));
                         let wanted = self.pass(&batch);
                         if !wanted.is_empty() {
                             return Step::Events(batch, wanted);
@@ -263,11 +270,12 @@ impl Reader {
     /// Moves on behind a batch; gives what is wanted of it.
     fn pass(&mut self, batch: &Encoded) -> Vec<u32> {
         let wanted = self.interests.wanted(batch, self.known.as_ref());
+        let upto = &batch.batch.upto;
         match &self.known {
             // What it knows besides has no name: it stays where it is until the feed is as far.
-            Some(known) if known.epoch == batch.upto.epoch && !batch.upto.reaches(known) => {}
+            Some(known) if known.epoch == upto.epoch && !upto.reaches(known) => {}
             _ => {
-                self.cursor = batch.upto.clone();
+                self.cursor = upto.clone();
                 self.known = None;
             }
         }
@@ -315,7 +323,7 @@ impl Reader {
                     Some(Step::Reset(self.reset(ResetReason::Retention)))
                 }
                 Ok(_) => {
-                    if !history.extend(table, &self.cursor).await {
+                    if !history.extend(&self.sources, &self.cursor).await {
                         self.read_to(&history.start().end());
                     }
                     None

@@ -166,7 +166,7 @@ mod tests {
 
     use crate::broadcaster::Broadcaster;
     use crate::hub::{Connection, Frames, Hub, HubOptions, Request, Written};
-    use crate::protocol::{CloseCode, Shape};
+    use crate::protocol::CloseCode;
     use crate::source::{self, DatabaseConfig, Migrate};
     use crate::tail::PollInterval;
 
@@ -226,7 +226,7 @@ mod tests {
         let seat = hub
             .open(
                 std::sync::Arc::new(outlet),
-                Shape::WebSocket,
+                hub.shapes().web_socket().clone(),
                 Some(std::sync::Arc::new(crate::auth::Identity::anybody())),
             )
             .await;

@@ -69,6 +69,9 @@ impl Slots {
             self.all.push(slot);
             self.all.len() as SlotId - 1
         };
+        if let Some(slot) = self.get(id) {
+            slot.shape.enter();
+        }
         self.by_connection.insert(connection, id);
         id
     }
@@ -76,12 +79,11 @@ impl Slots {
     /// Takes a connection out. Its subscriptions have to be ended before.
     pub fn remove(&mut self, connection: u64) {
         if let Some(id) = self.by_connection.remove(&connection) {
-            if let Some(Slot {
-                catching_up: Some(wishes),
-                ..
-            }) = self.all[id as usize].take()
-            {
-                wishes.end();
+            if let Some(slot) = self.all[id as usize].take() {
+                slot.shape.leave();
+                if let Some(wishes) = slot.catching_up {
+                    wishes.end();
+                }
             }
             self.free.push(id);
         }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Shape;
-use super::frame::push_text_frame;
-use super::server::{json, write_json};
+use super::frame::text_of;
+use super::{Shape, Shapes};
 use crate::cursor::{Cursor, Position};
-use crate::event::{Channels, Event, EventId};
+use crate::event::Event;
+use crate::stats::Counters;
 use crate::tail::Batch;
 
 /// Bytes of one event beside its payload: keys, names, times. A guess that saves growing the buffer.
@@ -29,28 +29,15 @@ const BYTES_WITHOUT_POSITION_MAX: usize = 4096;
 /// A batch as every receiver gets it, in parts of which each receives its own.
 #[derive(Debug)]
 pub(crate) struct Encoded {
-    /// What the events are, in the order of their frames.
-    pub events: Vec<EncodedEvent>,
+    /// The events, in the order of their frames, and the positions around them.
+    pub batch: Arc<Batch>,
     /// The position after the batch, as text. The last event's frame has it too.
     pub edge: Arc<str>,
-    /// The position before the batch, where it has everything from there.
-    pub after: Option<Cursor>,
-    /// The position after the batch.
-    pub upto: Cursor,
     /// When the oldest of the events was created, by the clock of the database.
     pub oldest: Option<SystemTime>,
-    /// Whether receivers have to refetch their state first.
-    pub reset: bool,
-    /// Its text frames; other shapes are made of them when first asked for.
-    websocket: Shaped,
-    others: [OnceLock<Shaped>; Shape::COUNT - 1],
-}
-
-#[derive(Debug)]
-pub(crate) struct EncodedEvent {
-    pub id: EventId,
-    pub transaction: Option<u64>,
-    pub channels: Channels,
+    /// Its frames in each shape, made when first asked for.
+    shaped: Box<[OnceLock<Shaped>]>,
+    counters: Arc<Counters>,
 }
 
 /// The frames of a batch in one shape.
@@ -60,28 +47,45 @@ pub(crate) struct Shaped {
     pub frames: Bytes,
     /// Where in it each event is.
     ranges: Vec<Range<usize>>,
+    /// Of events on several channels, of which receivers get those they subscribe to: where each channel's frame ends.
+    parts: Vec<(u32, Vec<usize>)>,
     /// For receivers of some of the batch, but not of its last event: that one alone has the position.
     cursor_frame: Bytes,
 }
 
 impl Encoded {
-    /// The frames in a shape.
-    pub fn shaped(&self, shape: Shape) -> &Shaped {
-        match (shape as usize).checked_sub(1) {
-            None => &self.websocket,
-            Some(other) => self.others[other].get_or_init(|| self.reshape(shape)),
+    /// A batch that nobody has asked for yet.
+    pub fn new(batch: Arc<Batch>, shapes: &Shapes, counters: Arc<Counters>) -> Self {
+        let oldest = batch.events.iter().map(|event| &*event.created_at).min();
+        Self {
+            edge: batch.upto.to_string().into(),
+            oldest: oldest.and_then(|time| humantime::parse_rfc3339(time).ok()),
+            shaped: (0..shapes.len()).map(|_| OnceLock::new()).collect(),
+            counters,
+            batch,
         }
+    }
+
+    /// The frames in a shape.
+    pub fn shaped(&self, shape: &Shape) -> &Shaped {
+        self.shaped[shape.number()].get_or_init(|| self.encode(shape))
+    }
+
+    /// How many shapes there are.
+    pub fn shapes(&self) -> usize {
+        self.shaped.len()
     }
 
     /// The position after its nth event. None where its events are all that can be told of what was before `upto`.
     pub fn position_after(&self, n: u32) -> Option<Cursor> {
-        let id = self.events.get(n as usize)?.id;
-        match (&self.after, &self.upto.position) {
-            (Some(before), _) if before.epoch != self.upto.epoch => None,
-            (Some(before), _) => Some(self.upto.within_window_after(before, id)),
+        let Batch { after, upto, .. } = &*self.batch;
+        let id = self.batch.events.get(n as usize)?.id;
+        match (after, &upto.position) {
+            (Some(before), _) if before.epoch != upto.epoch => None,
+            (Some(before), _) => Some(upto.within_window_after(before, id)),
             // It has both ends of the window.
             (None, Position::Id(_) | Position::Within(_)) => {
-                Some(self.upto.within_window_after(&self.upto, id))
+                Some(upto.within_window_after(upto, id))
             }
             (None, Position::Snapshot(_)) => None,
         }
@@ -90,20 +94,38 @@ impl Encoded {
     /// Copies the frames of these events in a shape, and the position where the last of them does not have it. Server-sent
     /// events have positions in between too, wherever there was none for a while. A WebSocket does not: its client may ask
     /// for its channels one by one, and a position that it has by one of them before the next is asked for would be behind
-    /// events of that one.
-    pub fn copy(&self, shape: Shape, events: impl Iterator<Item = u32>, to: &mut Vec<u8>) {
+    /// events of that one. Where each channel has a frame of its own, `wants` says which.
+    pub fn copy(
+        &self,
+        shape: &Shape,
+        events: impl Iterator<Item = u32>,
+        wants: impl Fn(&str) -> bool,
+        to: &mut Vec<u8>,
+    ) {
         let shaped = self.shaped(shape);
         let mut events = events.peekable();
         let mut positioned = to.len();
         while let Some(event) = events.next() {
             let n = event as usize;
-            to.extend(&shaped.frames[shaped.ranges[n].clone()]);
-            if n + 1 == self.events.len() {
+            let range = shaped.ranges[n].clone();
+            match shaped.parts_of(event) {
+                None => to.extend(&shaped.frames[range]),
+                Some(ends) => {
+                    let mut start = range.start;
+                    for (channel, &end) in self.batch.events[n].channels.iter().zip(ends) {
+                        if wants(channel) {
+                            to.extend(&shaped.frames[start..end]);
+                        }
+                        start = end;
+                    }
+                }
+            }
+            if n + 1 == self.batch.events.len() {
                 return;
             }
             if events.peek().is_none() {
                 to.extend(&shaped.cursor_frame);
-            } else if shape != Shape::WebSocket
+            } else if !shape.is_web_socket()
                 && to.len() - positioned >= BYTES_WITHOUT_POSITION_MAX
                 && let Some(position) = self.position_after(event)
             {
@@ -113,33 +135,47 @@ impl Encoded {
         }
     }
 
-    /// Bytes of memory that it takes, roughly.
+    /// Bytes of memory that it takes, roughly, once it is encoded in one shape.
     pub fn bytes(&self) -> usize {
-        let events = self.events.iter();
-        let names: usize = events.map(|event| event.channels.as_str().len()).sum();
-        let each = size_of::<EncodedEvent>() + size_of::<Range<usize>>();
-        BATCH_OVERHEAD_BYTES + self.websocket.frames.len() + names + self.events.len() * each
+        let bytes = |event: &Arc<Event>| {
+            let own =
+                event.payload.get().len() + event.previous.as_ref().map_or(0, |p| p.get().len());
+            2 * (own + event.channels.as_str().len()) + size_of::<Event>() + EVENT_OVERHEAD_BYTES
+        };
+        BATCH_OVERHEAD_BYTES + self.batch.events.iter().map(bytes).sum::<usize>()
     }
 
     /// Whether whoever is at `cursor` has an event of this batch.
-    pub fn is_covered(&self, event: &EncodedEvent, cursor: &Cursor) -> bool {
+    pub fn is_covered(&self, event: &Event, cursor: &Cursor) -> bool {
         // Ids of transactions mean something else in another epoch.
-        self.upto.epoch == cursor.epoch && cursor.covers(event.id, event.transaction)
+        self.batch.upto.epoch == cursor.epoch && cursor.covers(event.id, event.transaction)
     }
 
-    fn reshape(&self, shape: Shape) -> Shaped {
-        let mut frames = Vec::with_capacity(self.websocket.frames.len());
-        let mut ranges = Vec::with_capacity(self.events.len());
-        for (n, range) in self.websocket.ranges.iter().enumerate() {
+    /// Turns each event into JSON once, and copies it once.
+    fn encode(&self, shape: &Shape) -> Shaped {
+        let events = &self.batch.events;
+        let payload_bytes: usize = events.iter().map(|event| event.payload.get().len()).sum();
+        let mut frames = Vec::with_capacity(payload_bytes + events.len() * EVENT_OVERHEAD_BYTES);
+        let mut scratch = Vec::new();
+        let mut ranges = Vec::with_capacity(events.len());
+        let mut parts = Vec::new();
+        for (n, event) in events.iter().enumerate() {
             let start = frames.len();
-            let cursor = (n + 1 == self.events.len()).then_some(&*self.edge);
-            let text = super::frame::text_of(&self.websocket.frames[range.clone()]);
-            shape.push_event(&mut frames, text, cursor);
+            let cursor = (n + 1 == events.len()).then_some(&*self.edge);
+            let mut ends = Vec::new();
+            shape.push_event(&mut frames, event, cursor, &mut scratch, |end| {
+                ends.push(end);
+            });
             ranges.push(start..frames.len());
+            if ends.len() > 1 {
+                parts.push((n as u32, ends));
+            }
         }
+        self.counters.events_encoded.add(events.len() as u64);
         Shaped {
             frames: frames.into(),
             ranges,
+            parts,
             cursor_frame: shape.cursor(&self.edge),
         }
     }
@@ -148,27 +184,57 @@ impl Encoded {
 impl Shaped {
     /// The JSON of an event; of text frames.
     pub fn text(&self, n: u32) -> Box<RawValue> {
-        let text = super::frame::text_of(&self.frames[self.ranges[n as usize].clone()]);
+        let text = text_of(&self.frames[self.ranges[n as usize].clone()]);
         let text = String::from_utf8(text.to_vec()).expect("frames are texts");
         RawValue::from_string(text).expect("frames are JSON")
+    }
+
+    /// Whether all receivers of these events receive the same of them.
+    pub fn is_same_for_all(&self, events: &[u32]) -> bool {
+        self.is_same_for_any() || !events.iter().any(|&n| self.parts_of(n).is_some())
+    }
+
+    /// The same for all events there are.
+    pub fn is_same_for_any(&self) -> bool {
+        self.parts.is_empty()
     }
 
     /// The frames of these events as a part of the whole, where they are one and have the position with them.
     pub fn contiguous(&self, events: &[u32]) -> Option<Bytes> {
         let (&first, &last) = (events.first()?, events.last()?);
         let is_part = (last - first) as usize + 1 == events.len();
-        (is_part && last as usize + 1 == self.ranges.len())
-            .then(|| self.frames.slice(self.ranges[first as usize].start..))
+        let has_position = last as usize + 1 == self.ranges.len() || self.cursor_frame.is_empty();
+        (is_part && has_position).then(|| {
+            let (start, end) = (&self.ranges[first as usize], &self.ranges[last as usize]);
+            self.frames.slice(start.start..end.end)
+        })
+    }
+
+    /// Where the frames of an event end that has one for each channel.
+    fn parts_of(&self, event: u32) -> Option<&[usize]> {
+        let found = self.parts.binary_search_by_key(&event, |(n, _)| *n).ok()?;
+        Some(&self.parts[found].1)
     }
 }
 
 #[derive(Serialize)]
-struct EventFrame<'a> {
+pub(super) struct EventFrame<'a> {
     r#type: &'static str,
     channels: Vec<&'a str>,
     event: EventFields<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<&'a str>,
+}
+
+impl<'a> EventFrame<'a> {
+    pub fn of(event: &'a Event, cursor: Option<&'a str>) -> Self {
+        Self {
+            r#type: "event",
+            channels: event.channels.iter().collect(),
+            event: event.into(),
+            cursor,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -204,67 +270,4 @@ impl<'a> From<&'a Event> for EventFields<'a> {
             created_at: &event.created_at,
         }
     }
-}
-
-/// Encodes a batch. Each event is turned into JSON once and copied once.
-pub(crate) fn encode_batch(batch: &Batch) -> Encoded {
-    let edge: Arc<str> = batch.upto.to_string().into();
-    let payload_bytes: usize = batch
-        .events
-        .iter()
-        .map(|event| event.payload.get().len())
-        .sum();
-    let mut frames = Vec::with_capacity(payload_bytes + batch.events.len() * EVENT_OVERHEAD_BYTES);
-    let mut scratch = Vec::new();
-    let mut events = Vec::with_capacity(batch.events.len());
-    let mut ranges = Vec::with_capacity(batch.events.len());
-    for (n, event) in batch.events.iter().enumerate() {
-        let last = n + 1 == batch.events.len();
-        let frame = EventFrame {
-            r#type: "event",
-            channels: event.channels.iter().collect(),
-            event: event.as_ref().into(),
-            cursor: last.then_some(&*edge),
-        };
-        scratch.clear();
-        write_json(&mut scratch, &frame);
-        let start = frames.len();
-        push_text_frame(&mut frames, &scratch);
-        ranges.push(start..frames.len());
-        events.push(EncodedEvent {
-            id: event.id,
-            transaction: event.transaction,
-            channels: event.channels.clone(),
-        });
-    }
-    let oldest = batch.events.iter().map(|event| &*event.created_at).min();
-    Encoded {
-        oldest: oldest.and_then(|time| humantime::parse_rfc3339(time).ok()),
-        websocket: Shaped {
-            frames: frames.into(),
-            ranges,
-            cursor_frame: Shape::WebSocket.cursor(&edge),
-        },
-        others: Default::default(),
-        events,
-        edge,
-        after: batch.after.clone(),
-        upto: batch.upto.clone(),
-        reset: batch.reset,
-    }
-}
-
-/// An event that is no row, as JSON text.
-pub(crate) fn ephemeral(channel: &str, event: &RawValue) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct EphemeralFrame<'a> {
-        r#type: &'static str,
-        channels: [&'a str; 1],
-        event: &'a RawValue,
-    }
-    json(&EphemeralFrame {
-        r#type: "event",
-        channels: [channel],
-        event,
-    })
 }

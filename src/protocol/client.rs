@@ -104,24 +104,7 @@ impl ClientFrame {
                 name_of(&value)
             )));
         };
-        let id = match fields.get("id") {
-            None | Some(Value::Null) => None,
-            Some(id @ Value::Number(_)) => Some(id.clone()),
-            Some(Value::String(id)) if id.len() <= REQUEST_ID_BYTES_MAX => {
-                Some(Value::String(id.clone()))
-            }
-            Some(Value::String(_)) => {
-                return Err(invalid(format!(
-                    "\"id\" is longer than {REQUEST_ID_BYTES_MAX} bytes"
-                )));
-            }
-            Some(other) => {
-                return Err(invalid(format!(
-                    "\"id\" is a number or a text, and this is {}",
-                    name_of(other)
-                )));
-            }
-        };
+        let id = request_id(&fields).map_err(invalid)?;
         let fields = Fields(&fields);
         let request = match fields.text("type") {
             Ok(Some("hello")) => fields.hello(),
@@ -148,7 +131,68 @@ impl ClientFrame {
     }
 }
 
+/// What a client gave the request, so as to know its answer.
+pub(super) fn request_id(fields: &Map<String, Value>) -> Result<Option<RequestId>, String> {
+    match fields.get("id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(id @ Value::Number(_)) => Ok(Some(id.clone())),
+        Some(Value::String(id)) if id.len() <= REQUEST_ID_BYTES_MAX => {
+            Ok(Some(Value::String(id.clone())))
+        }
+        Some(Value::String(_)) => Err(format!(
+            "\"id\" is longer than {REQUEST_ID_BYTES_MAX} bytes"
+        )),
+        Some(other) => Err(format!(
+            "\"id\" is a number or a text, and this is {}",
+            name_of(other)
+        )),
+    }
+}
+
 type FieldError = (ErrorCode, String);
+
+/// The channels that a member of a message lists. Where one alone may stand there, it may be a text too.
+pub(super) fn channels_in(
+    fields: &Map<String, Value>,
+    key: &str,
+    required: bool,
+    or_one: bool,
+) -> Result<Vec<ChannelPattern>, FieldError> {
+    let invalid = |text: String| (ErrorCode::InvalidMessage, text);
+    let list = match fields.get(key) {
+        None | Some(Value::Null) if !required => return Ok(Vec::new()),
+        None | Some(Value::Null) => {
+            return Err(invalid(format!(
+                "\"{key}\" is missing; name at least one, for example [\"tasks\"]"
+            )));
+        }
+        Some(Value::Array(list)) if required && list.is_empty() => {
+            return Err(invalid(format!(
+                "\"{key}\" is empty; name at least one, for example [\"tasks\"]"
+            )));
+        }
+        Some(Value::Array(list)) => list,
+        Some(one @ Value::String(_)) if or_one => std::slice::from_ref(one),
+        Some(other) => {
+            return Err(invalid(format!(
+                "\"{key}\" is a list of texts, and this is {}",
+                name_of(other)
+            )));
+        }
+    };
+    list.iter()
+        .map(|channel| match channel {
+            Value::String(name) => ChannelPattern::parse(name).map_err(|error| {
+                let text = format!("{}: {error}", excerpt(name));
+                (ErrorCode::InvalidChannel, text)
+            }),
+            other => Err(invalid(format!(
+                "\"{key}\" is a list of texts, and one of it is {}",
+                name_of(other)
+            ))),
+        })
+        .collect()
+}
 
 struct Fields<'a>(&'a Map<String, Value>);
 
@@ -223,48 +267,7 @@ impl<'a> Fields<'a> {
     }
 
     fn channels(&self, required: bool) -> Result<Vec<ChannelPattern>, FieldError> {
-        let list = match self.0.get("channels") {
-            None | Some(Value::Null) if !required => return Ok(Vec::new()),
-            None | Some(Value::Null) => {
-                return Err((
-                    ErrorCode::InvalidMessage,
-                    "\"channels\" is missing; name at least one, for example [\"tasks\"]".into(),
-                ));
-            }
-            Some(Value::Array(list)) if required && list.is_empty() => {
-                return Err((
-                    ErrorCode::InvalidMessage,
-                    "\"channels\" is empty; name at least one, for example [\"tasks\"]".into(),
-                ));
-            }
-            Some(Value::Array(list)) => list,
-            Some(other) => {
-                return Err((
-                    ErrorCode::InvalidMessage,
-                    format!(
-                        "\"channels\" is a list of texts, and this is {}",
-                        name_of(other)
-                    ),
-                ));
-            }
-        };
-        list.iter()
-            .map(|channel| match channel {
-                Value::String(name) => ChannelPattern::parse(name).map_err(|error| {
-                    (
-                        ErrorCode::InvalidChannel,
-                        format!("{}: {error}", excerpt(name)),
-                    )
-                }),
-                other => Err((
-                    ErrorCode::InvalidMessage,
-                    format!(
-                        "\"channels\" is a list of texts, and one of it is {}",
-                        name_of(other)
-                    ),
-                )),
-            })
-            .collect()
+        channels_in(self.0, "channels", required, false)
     }
 
     fn since(&self) -> Result<Since, FieldError> {

@@ -7,14 +7,20 @@ mod close;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod preset;
 mod server;
 mod shape;
 
-pub(crate) use batch::{Encoded, EncodedEvent, encode_batch, ephemeral};
+pub(crate) use batch::Encoded;
 pub(crate) use client::{ClientFrame, ClientRequest, RequestId, Secret, Since, Subscribe};
 pub use close::CloseCode;
+pub use preset::{
+    Base, ClientSpec, DEFAULT_PRESET, PresetError, PresetSpec, Presets, RequestSpec, ServerSpec,
+    Unknown,
+};
 pub(crate) use server::{DisconnectCode, ErrorCode, Limits, Rejected, ResetReason, ServerFrame};
 pub use shape::Shape;
+pub(crate) use shape::Shapes;
 
 /// Version of the wire. Additions do not change it.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::preset::Of;
 use super::{RequestId, Shape};
 
 /// One frame of the server, events apart.
@@ -167,24 +168,39 @@ pub(crate) enum DisconnectCode {
 }
 
 impl ServerFrame<'_> {
-    pub fn encode(&self, shape: Shape) -> Bytes {
-        let name = match self {
-            Self::Welcome { .. } => "welcome",
-            Self::AuthOk { .. } => "auth_ok",
-            Self::AuthExpiring { .. } => "auth_expiring",
-            Self::Heartbeat { .. } => "heartbeat",
-            Self::Subscribed { .. } => "subscribed",
-            Self::Unsubscribed { .. } => "unsubscribed",
-            Self::CaughtUp { .. } => "caught_up",
-            Self::Reset { .. } => "reset",
-            Self::Pong { .. } => "pong",
-            Self::Error { .. } => "error",
-            Self::Disconnect { .. } => "disconnect",
-        };
-        shape.control(name, &json(self), self.cursor())
+    /// The frame on the wire; nothing, where clients of that shape are not told.
+    pub fn encode(&self, shape: &Shape) -> Bytes {
+        shape.control(self)
     }
 
-    fn cursor(&self) -> Option<&str> {
+    /// What it is.
+    pub(super) fn of(&self) -> Of {
+        match self {
+            Self::Welcome { .. } => Of::Welcome,
+            Self::AuthOk { .. } => Of::AuthOk,
+            Self::AuthExpiring { .. } => Of::AuthExpiring,
+            Self::Heartbeat { .. } => Of::Heartbeat,
+            Self::Subscribed { .. } => Of::Subscribed,
+            Self::Unsubscribed { .. } => Of::Unsubscribed,
+            Self::CaughtUp { .. } => Of::CaughtUp,
+            Self::Reset { .. } => Of::Reset,
+            Self::Pong { .. } => Of::Pong,
+            Self::Error { .. } => Of::Error,
+            Self::Disconnect { .. } => Of::Disconnect,
+        }
+    }
+
+    /// The channels that it is about.
+    pub(super) fn channels(&self) -> Option<&[&str]> {
+        match self {
+            Self::Subscribed { channels, .. } | Self::Unsubscribed { channels, .. } => {
+                Some(channels)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn cursor(&self) -> Option<&str> {
         match *self {
             Self::Welcome { cursor, .. }
             | Self::Subscribed { cursor, .. }

@@ -1,16 +1,36 @@
-//! `Shape`: how a frame is put on the wire. The JSON in it is the same in all of them.
+//! `Shape`: how frames are put on the wire: as text frames or server-sent events, in the default protocol or by a preset.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::frame::text_frame;
-use super::server::json;
+use super::CloseCode;
+use super::batch::EventFrame;
+use super::client::{ClientFrame, Refusal};
+use super::frame::{push_text_frame, text_frame};
+use super::preset::{DEFAULT_PRESET, Preset, Presets, View};
+use super::server::{ServerFrame, json, write_json};
+use crate::event::{Channel, Channels, Event};
 
-/// How frames are put on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Shape {
+/// How frames are put on the wire. Cheap to clone.
+#[derive(Clone)]
+pub struct Shape(Arc<Inner>);
+
+struct Inner {
+    /// Its place among all.
+    number: usize,
+    framing: Framing,
+    /// None: the default protocol.
+    preset: Option<Arc<Preset>>,
+    connections: AtomicUsize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
     /// Text frames of a WebSocket.
-    #[default]
     WebSocket,
     /// Server-sent events: events of the feed are messages, everything else has a name of its own.
     Sse,
@@ -18,77 +38,269 @@ pub enum Shape {
     SseNamed,
 }
 
-impl Shape {
-    pub(crate) const COUNT: usize = 3;
+/// All shapes that clients of a hub may have.
+pub(crate) struct Shapes {
+    all: Vec<Shape>,
+}
 
-    /// A frame that is no event of the feed.
-    pub(crate) fn control(self, name: &str, json: &[u8], cursor: Option<&str>) -> Bytes {
-        if self == Self::WebSocket {
-            return text_frame(json);
-        }
-        let mut frame = Vec::with_capacity(json.len() + 64);
-        push_message(&mut frame, Some(name), json, cursor);
-        frame.into()
+impl Shapes {
+    /// Those of the default protocol, and one for each preset.
+    pub fn new(presets: &Presets) -> Self {
+        let framings = [Framing::WebSocket, Framing::Sse, Framing::SseNamed];
+        let default = framings.map(|framing| (framing, None));
+        let others = presets
+            .all()
+            .filter(|preset| preset.name != DEFAULT_PRESET || !preset.is_plain())
+            .map(|preset| (Framing::WebSocket, Some(Arc::clone(preset))));
+        let all = default.into_iter().chain(others).enumerate();
+        let all = all.map(|(number, (framing, preset))| {
+            Shape(Arc::new(Inner {
+                number,
+                framing,
+                preset,
+                connections: AtomicUsize::new(0),
+            }))
+        });
+        Self { all: all.collect() }
     }
 
-    /// An event of the feed, be it no row.
-    pub(crate) fn event(self, json: &[u8]) -> Bytes {
-        if self == Self::WebSocket {
+    /// The default protocol over a WebSocket.
+    pub fn web_socket(&self) -> &Shape {
+        &self.all[0]
+    }
+
+    /// The default protocol as server-sent events, whose names are types of events or not.
+    pub fn sse(&self, named: bool) -> &Shape {
+        &self.all[if named { 2 } else { 1 }]
+    }
+
+    /// That of a preset, if there is one of this name.
+    pub fn of_preset(&self, name: &str) -> Option<&Shape> {
+        let mut all = self.all.iter();
+        let is_meant = |shape: &&Shape| shape.preset().is_some_and(|own| own.name == name);
+        match all.find(is_meant) {
+            None if name == DEFAULT_PRESET => Some(self.web_socket()),
+            found => found,
+        }
+    }
+
+    /// That which clients ask for by a subprotocol.
+    pub fn of_subprotocol(&self, subprotocol: &str) -> Option<&Shape> {
+        let mut all = self.all.iter();
+        let is_meant = |shape: &&Shape| {
+            shape
+                .preset()
+                .is_some_and(|own| own.subprotocol.as_deref() == Some(subprotocol))
+        };
+        all.find(is_meant)
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Those that some connection has.
+    pub fn in_use(&self) -> impl Iterator<Item = &Shape> {
+        let is_used = |shape: &&Shape| shape.0.connections.load(Ordering::Relaxed) > 0;
+        self.all.iter().filter(is_used)
+    }
+}
+
+impl Default for Shapes {
+    fn default() -> Self {
+        Self::new(&Presets::default())
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let preset = self.preset().map(|preset| &preset.name);
+        write!(f, "Shape({:?}, {preset:?})", self.0.framing)
+    }
+}
+
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Shape {
+    /// Its place among all.
+    pub(crate) fn number(&self) -> usize {
+        self.0.number
+    }
+
+    pub(crate) fn is_web_socket(&self) -> bool {
+        self.0.framing == Framing::WebSocket
+    }
+
+    pub(crate) fn preset(&self) -> Option<&Preset> {
+        self.0.preset.as_deref()
+    }
+
+    /// Reads a message of a client. None: nothing comes of it.
+    pub(crate) fn read(&self, text: &str) -> Result<Option<ClientFrame>, Refusal> {
+        match self.preset() {
+            None => ClientFrame::parse(text).map(Some),
+            Some(preset) => preset.read(text),
+        }
+    }
+
+    /// Whether a client can say who it is after the handshake.
+    pub(crate) fn has_hello(&self) -> bool {
+        self.preset().is_none_or(Preset::has_hello)
+    }
+
+    /// Whether a client can subscribe by a message.
+    pub(crate) fn has_subscribe(&self) -> bool {
+        self.preset().is_none_or(Preset::has_subscribe)
+    }
+
+    /// Whether clients understand that they have to refetch. Otherwise they have to be closed, which they do.
+    pub(crate) fn has_reset(&self) -> bool {
+        self.preset().is_none_or(Preset::has_reset)
+    }
+
+    /// The number to close with.
+    pub(crate) fn close_number(&self, code: CloseCode) -> u16 {
+        self.preset()
+            .map_or(code.number(), |preset| preset.close_number(code))
+    }
+
+    /// A connection has it from now on.
+    pub(crate) fn enter(&self) {
+        self.0.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection that had it is gone.
+    pub(crate) fn leave(&self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A frame that is no event of the feed.
+    pub(crate) fn control(&self, frame: &ServerFrame<'_>) -> Bytes {
+        if let Some(preset) = self.preset() {
+            let mut frames = Vec::new();
+            if !preset.control(frame, &mut |json| push_text_frame(&mut frames, json)) {
+                return frames.into();
+            }
+        }
+        let json = json(frame);
+        if self.is_web_socket() {
+            return text_frame(&json);
+        }
+        let mut message = Vec::with_capacity(json.len() + 64);
+        push_message(&mut message, Some(frame.of().name()), &json, frame.cursor());
+        message.into()
+    }
+
+    /// A message for everybody, which is a frame as it stands.
+    pub(crate) fn message(&self, json: &[u8]) -> Bytes {
+        if self.is_web_socket() {
             return text_frame(json);
         }
+        let mut message = Vec::with_capacity(json.len() + 64);
+        push_message(&mut message, None, json, None);
+        message.into()
+    }
+
+    /// An event that is no row. Not every member has to be there that a row has.
+    pub(crate) fn ephemeral(&self, channel: &Channel, event: &RawValue) -> Bytes {
+        #[derive(serde::Serialize)]
+        struct EphemeralFrame<'a> {
+            r#type: &'static str,
+            channels: [&'a str; 1],
+            event: &'a RawValue,
+        }
+        if let Some(preset) = self.preset() {
+            let mut frames = Vec::new();
+            let channels = Channels::from(channel.clone());
+            let push = |_: Option<&str>, json: &[u8]| push_text_frame(&mut frames, json);
+            if !preset.event(&View::ephemeral(event), &channels, None, push) {
+                return frames.into();
+            }
+        }
+        let json = json(&EphemeralFrame {
+            r#type: "event",
+            channels: [channel.as_str()],
+            event,
+        });
         let mut frame = Vec::with_capacity(json.len() + 64);
-        self.push_event(&mut frame, json, None);
+        let kind = (self.0.framing == Framing::SseNamed)
+            .then(|| View::ephemeral(event).named().map(str::to_owned))
+            .flatten();
+        self.push(&mut frame, kind.as_deref(), &json, None);
         frame.into()
     }
 
     /// A position alone.
-    pub(crate) fn cursor(self, cursor: &str) -> Bytes {
+    pub(crate) fn cursor(&self, cursor: &str) -> Bytes {
         #[derive(serde::Serialize)]
         struct CursorFrame<'a> {
             r#type: &'static str,
             cursor: &'a str,
         }
-        match self {
-            Self::WebSocket => text_frame(&json(&CursorFrame {
+        if !self.is_web_socket() {
+            // Without data it makes no message, and yet is what a browser sends back as Last-Event-ID.
+            return format!("id: {cursor}\n\n").into();
+        }
+        let own = self.preset().and_then(|preset| preset.cursor(cursor));
+        let json = own.unwrap_or_else(|| {
+            json(&CursorFrame {
                 r#type: "cursor",
                 cursor,
-            })),
-            // Without data it makes no message, and yet is what a browser sends back as Last-Event-ID.
-            Self::Sse | Self::SseNamed => format!("id: {cursor}\n\n").into(),
+            })
+        });
+        if json.is_empty() {
+            return Bytes::new();
         }
+        text_frame(&json)
     }
 
     /// Something that says nothing: a comment, or a position that is not there.
-    pub(crate) fn nothing(self) -> Bytes {
-        match self {
-            Self::WebSocket => Bytes::new(),
-            Self::Sse | Self::SseNamed => Bytes::from_static(b":\n\n"),
+    pub(crate) fn nothing(&self) -> Bytes {
+        if self.is_web_socket() {
+            Bytes::new()
+        } else {
+            Bytes::from_static(b":\n\n")
         }
     }
 
-    /// Appends an event of the feed as a server-sent event.
-    pub(super) fn push_event(self, frames: &mut Vec<u8>, json: &[u8], cursor: Option<&str>) {
-        #[derive(Deserialize)]
-        struct Named<'a> {
-            #[serde(borrow)]
-            event: Typed<'a>,
+    /// Appends the frames of a row. `part` is told of each that is about one channel where its end is. `scratch` is
+    /// reused between calls.
+    pub(super) fn push_event(
+        &self,
+        frames: &mut Vec<u8>,
+        event: &Event,
+        cursor: Option<&str>,
+        scratch: &mut Vec<u8>,
+        mut part: impl FnMut(usize),
+    ) {
+        if let Some(preset) = self.preset() {
+            let push = |channel: Option<&str>, json: &[u8]| {
+                push_text_frame(frames, json);
+                if channel.is_some() {
+                    part(frames.len());
+                }
+            };
+            if !preset.event(&View::of(event), &event.channels, cursor, push) {
+                return;
+            }
         }
-        #[derive(Deserialize)]
-        struct Typed<'a> {
-            #[serde(borrow)]
-            r#type: std::borrow::Cow<'a, str>,
+        scratch.clear();
+        write_json(scratch, &EventFrame::of(event, cursor));
+        let kind = (self.0.framing == Framing::SseNamed).then_some(&*event.kind);
+        self.push(frames, kind, scratch, cursor);
+    }
+
+    fn push(&self, frames: &mut Vec<u8>, kind: Option<&str>, json: &[u8], cursor: Option<&str>) {
+        if self.is_web_socket() {
+            push_text_frame(frames, json);
+        } else {
+            let kind = kind.filter(|kind| !kind.contains(['\n', '\r']));
+            push_message(frames, kind, json, cursor);
         }
-        // An event that is no row may have no type; then it is a message.
-        let named = (self == Self::SseNamed)
-            .then(|| serde_json::from_slice::<Named<'_>>(json).ok())
-            .flatten();
-        let name = named.as_ref().map(|named| &*named.event.r#type);
-        push_message(
-            frames,
-            name.filter(|name| !name.contains(['\n', '\r'])),
-            json,
-            cursor,
-        );
     }
 }
 
@@ -118,19 +330,22 @@ mod tests {
 
     #[test]
     fn a_message_has_its_position_its_name_and_its_lines() {
+        let shapes = Shapes::default();
         let json = b"{\"type\":\"event\",\"event\":{\"type\":\"task.created\",\n\"payload\":1}}";
         let mut frames = Vec::new();
-        Shape::SseNamed.push_event(&mut frames, json, Some("abc"));
-        Shape::Sse.push_event(&mut frames, b"{}", None);
+        let named = shapes.sse(true);
+        named.push(&mut frames, Some("task.created"), json, Some("abc"));
+        shapes.sse(false).push(&mut frames, None, b"{}", None);
         assert_eq!(
             String::from_utf8(frames).expect("text"),
             "id: abc\nevent: task.created\ndata: {\"type\":\"event\",\"event\":{\"type\":\"task.created\",\n\
              data: \"payload\":1}}\n\ndata: {}\n\n"
         );
-        assert_eq!(&Shape::Sse.cursor("abc")[..], b"id: abc\n\n");
+        assert_eq!(&shapes.sse(false).cursor("abc")[..], b"id: abc\n\n");
+        let heartbeat = ServerFrame::Heartbeat { cursor: Some("x") };
         assert_eq!(
-            &Shape::Sse.control("reset", b"{}", Some("x"))[..],
-            b"id: x\nevent: reset\ndata: {}\n\n"
+            &heartbeat.encode(shapes.sse(false))[..],
+            b"id: x\nevent: heartbeat\ndata: {\"type\":\"heartbeat\",\"cursor\":\"x\"}\n\n"
         );
     }
 }

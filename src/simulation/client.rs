@@ -16,7 +16,7 @@ use crate::event::{ChannelPattern, Channels};
 use crate::hub::{Connection, Frames, Hub, Written};
 use crate::limits::{AuthFailures, Limits, Users};
 use crate::protocol::CloseCode;
-use crate::session::{Entrance, Session};
+use crate::session::{Entrance, Session, Terms};
 
 const PATTERNS: [&str; 8] = [
     "*",
@@ -132,6 +132,7 @@ impl Client {
                 users: Users::new(0),
                 failures: AuthFailures::new(0),
             }),
+            terms: Arc::new(Terms::plain(hub.shapes().web_socket())),
         };
         let first = self.tokens.len() - 1;
         let outlet = Arc::clone(&socket) as Arc<dyn Connection>;

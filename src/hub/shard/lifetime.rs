@@ -13,7 +13,7 @@ use super::super::slots::Pulse;
 use super::super::{Ending, Written};
 use super::{Shard, WRITES_PER_TURN};
 use crate::auth::{Identity, now};
-use crate::protocol::{CloseCode, ServerFrame, Shape};
+use crate::protocol::{CloseCode, ServerFrame};
 
 /// How often a shard looks at its connections; oftener where they are pinged oftener.
 const TICK: Duration = Duration::from_secs(1);
@@ -204,7 +204,7 @@ impl Shard {
         }
         self.expire_permits(id, now);
         let slot = self.slots.get_mut(id);
-        let Some(ping) = self.clock.ping.filter(|_| slot.shape == Shape::WebSocket) else {
+        let Some(ping) = self.clock.ping.filter(|_| slot.shape.is_web_socket()) else {
             return Due::Nothing;
         };
         let pulse = &mut slot.pulse;
@@ -236,7 +236,7 @@ impl Shard {
             let heartbeat = ServerFrame::Heartbeat {
                 cursor: self.cursor_of(slot),
             };
-            let frames = [&heartbeat.encode(slot.shape)[..], &PING[..]].concat();
+            let frames = [&heartbeat.encode(&slot.shape)[..], &PING[..]].concat();
             slot.outlet.reply(&frames.into());
         } else {
             slot.outlet.reply(&PING);
@@ -348,7 +348,7 @@ impl Shard {
     /// Sends what the client did not ask for. Where there is no room for it, it does without.
     fn send(&self, id: SlotId, frame: &ServerFrame<'_>) {
         if let Some(slot) = self.slots.get(id)
-            && slot.outlet.reply(&frame.encode(slot.shape)) == Written::Queued
+            && slot.outlet.reply(&frame.encode(&slot.shape)) == Written::Queued
         {
             self.sources.counters.writes_queued.add(1);
         }

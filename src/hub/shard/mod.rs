@@ -19,8 +19,9 @@ use super::index::{Index, SlotId, SubscriptionsOf as _};
 use super::plan::Plan;
 use super::reader::{Reader, Sources};
 use super::slots::{Slot, Slots};
-use super::{Connection, Delivery, FLOODING, HubOptions, Request, Written};
+use super::{Connection, Delivery, FLOODING, HubOptions, REFETCH, Request, Written};
 use crate::auth::Identity;
+use crate::broadcaster::Ephemeral;
 use crate::cursor::Cursor;
 use crate::event::ChannelPattern;
 use crate::protocol::{
@@ -77,16 +78,7 @@ impl Shard {
             tokio::select! {
                 Some(delivery) = deliveries.recv() => match delivery {
                     Delivery::Batch(number, batch) => self.deliver(number, &batch).await,
-                    Delivery::ToAll(json) => {
-                        let mut all = self.slots.ids();
-                        // Who has yet to say who it is receives nothing.
-                        all.retain(|&id| self.slots.get_mut(id).access.identity().is_some());
-                        self.send_to(&all, |shape| shape.event(&json)).await;
-                    }
-                    Delivery::ToChannel(channel, json) => {
-                        let subscribers = self.plan.reached_by(channel.as_str(), &self.index);
-                        self.send_to(&subscribers, |shape| shape.event(&json)).await;
-                    }
+                    Delivery::Ephemeral(message) => self.pass_on(&message).await,
                     Delivery::Probe(probe) => probe.pass(),
                 },
                 Some(request) = requests.recv() => self.answer(request).await,
@@ -244,7 +236,7 @@ impl Shard {
         let task = CatchUp {
             connection: slot.connection,
             outlet: Arc::clone(&slot.outlet),
-            shape: slot.shape,
+            shape: slot.shape.clone(),
             shard: self.requests.clone(),
             wishes: Arc::clone(&wishes),
             reader,
@@ -293,7 +285,7 @@ impl Shard {
         let Some(slot) = self.slots.get(id) else {
             return;
         };
-        let frame = frame(self.cursor_of(slot)).encode(slot.shape);
+        let frame = frame(self.cursor_of(slot)).encode(&slot.shape);
         match slot.outlet.reply(&frame) {
             Written::Sent | Written::Gone => {}
             Written::Queued => self.sources.counters.writes_queued.add(1),
@@ -331,7 +323,7 @@ impl Shard {
 
     /// One pass over the topics that the batch has events for, one write for every connection that has any of them.
     async fn deliver(&mut self, number: BatchNumber, batch: &Encoded) {
-        if batch.reset {
+        if batch.batch.reset {
             let mut all = self.slots.ids();
             // Whoever is catching up finds it out for himself.
             all.retain(|&id| {
@@ -343,6 +335,13 @@ impl Shard {
                 cursor: &batch.edge,
             };
             self.sources.counters.client_resets.add(all.len() as u64);
+            for &id in &all {
+                let slot = self.slots.get_mut(id);
+                if !slot.shape.has_reset() {
+                    slot.pulse.is_leaving = true;
+                    slot.outlet.close(CloseCode::ServiceRestart, REFETCH);
+                }
+            }
             self.send_to(&all, |shape| reset.encode(shape)).await;
         }
         self.plan.make(batch, &mut self.index, &mut self.slots);
@@ -362,7 +361,7 @@ impl Shard {
             let histograms = &self.sources.counters.histograms;
             histograms.delivery_lag.observe(lag.as_secs_f64());
         }
-        self.position = batch.upto.clone();
+        self.position = batch.batch.upto.clone();
         self.edge = Arc::clone(&batch.edge);
         self.next = number + 1;
     }
@@ -373,8 +372,10 @@ impl Shard {
         if slot.catching_up.is_some() || number < slot.from {
             return 0;
         }
-        let (planned, shape) = (slot.planned, slot.shape);
-        let part = self.plan.part(planned, batch, shape, &self.index);
+        let (shape, subscriptions) = (&slot.shape, &slot.subscriptions);
+        let part = self
+            .plan
+            .part(slot.planned, batch, shape, subscriptions, &self.index);
         match slot.outlet.write(part.frames) {
             Written::Sent => part.events,
             Written::Gone => 0,
@@ -391,12 +392,27 @@ impl Shard {
         }
     }
 
+    /// Gives what is no row to whom it is for.
+    async fn pass_on(&mut self, message: &Ephemeral) {
+        if let Some(channel) = &message.channel {
+            let subscribers = self.plan.reached_by(channel.as_str(), &self.index);
+            let frame = |shape: &Shape| shape.ephemeral(channel, &message.json);
+            self.send_to(&subscribers, frame).await;
+        } else {
+            let mut all = self.slots.ids();
+            // Who has yet to say who it is receives nothing.
+            all.retain(|&id| self.slots.get_mut(id).access.identity().is_some());
+            let json = message.json.get().as_bytes();
+            self.send_to(&all, |shape| shape.message(json)).await;
+        }
+    }
+
     /// Sends what is no row. A client that takes no more misses it.
-    async fn send_to(&mut self, slots: &[SlotId], frame: impl Fn(Shape) -> Bytes) {
-        let mut shaped: [Option<Bytes>; Shape::COUNT] = Default::default();
+    async fn send_to(&mut self, slots: &[SlotId], frame: impl Fn(&Shape) -> Bytes) {
+        let mut shaped = vec![None; self.sources.shapes.len()];
         for (n, &slot) in slots.iter().enumerate() {
             if let Some(slot) = self.slots.get(slot) {
-                let frame = shaped[slot.shape as usize].get_or_insert_with(|| frame(slot.shape));
+                let frame = shaped[slot.shape.number()].get_or_insert_with(|| frame(&slot.shape));
                 if slot.outlet.reply(frame) == Written::Full {
                     self.sources.counters.ephemeral_dropped.add(1);
                 }
