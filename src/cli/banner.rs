@@ -26,9 +26,18 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
     let admin = server
         .admin_address()
         .map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
+    let endpoints: Vec<_> = server
+        .endpoints()
+        .iter()
+        .map(|(path, preset)| (format!("{ws}://{address}{path}"), preset))
+        .collect();
+    let websocket = format!("{ws}://{address}/ws");
     if !stderr().is_terminal() {
+        for (url, preset) in endpoints.iter().filter(|(url, _)| *url != websocket) {
+            tracing::info!(url, preset, "endpoint");
+        }
         tracing::info!(
-            websocket = %format_args!("{ws}://{address}/ws"),
+            websocket,
             health = %format_args!("{http}://{address}/healthz"),
             stats = %format_args!("{http}://{address}/api/v1/ws/stats"),
             admin,
@@ -48,12 +57,15 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
         .schema
         .as_ref()
         .map_or(String::new(), |schema| format!(" --schema {schema}"));
+    let connect: String = endpoints
+        .iter()
+        .map(|(url, preset)| format!("  WebSocket  {NAME}{url}{NAME:#} {DIM}({preset}){DIM:#}\n"))
+        .collect();
     anstream::eprintln!(
         "
   {NAME}rowcast{NAME:#} {version}
 
-  WebSocket  {NAME}{ws}://{address}/ws{NAME:#}
-  Health     {http}://{address}/healthz
+{connect}  Health     {http}://{address}/healthz
   Counters   {http}://{address}/api/v1/ws/stats
   Admin      {admin}
   Database   {url}

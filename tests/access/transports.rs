@@ -148,8 +148,23 @@ async fn plain_requests_are_asked_as_well() {
         assert_eq!(got, status, "{path}: {body}");
         if status == 200 {
             assert_eq!(body["connections"], 1, "{body}");
-            let count = path.contains("project").then_some(json!(1));
-            assert_eq!(body.get("clientCount"), count.as_ref(), "{body}");
+            // Two shapes at once, each as the front ends of another server ask for it; of rooms, one's own.
+            assert_eq!(
+                (&body["status"], &body["client_count"]),
+                (&json!("ok"), &json!(1))
+            );
+            let rooms = match header == own {
+                true => json!({"project:7": 1}),
+                false => json!({}),
+            };
+            let stats = &body["data"]["stats"];
+            assert_eq!(stats["clientsPerRoom"], rooms, "{body}");
+            assert_eq!(
+                stats["totalRooms"],
+                rooms.as_object().map(|all| all.len()).into(),
+                "{body}"
+            );
+            assert_eq!(stats["totalClients"], 1, "{body}");
         }
     }
     // A backend decides one channel at a time.
