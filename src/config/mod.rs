@@ -1,11 +1,14 @@
-//! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
+//! Flags, environment and file → one validated `Config`. What a flag means is written where it is declared; that text is
 //! the manual and `--help`.
 
 mod admin;
 mod auth;
+mod duration;
+mod file;
 mod network;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -21,31 +24,20 @@ use crate::tail::PollInterval;
 pub use admin::{AdminArgs, AdminConfig, AdminListen, AdminToken};
 pub use auth::AuthArgs;
 pub(crate) use auth::secret;
+pub(crate) use duration::{age, duration};
+#[cfg(any(test, fuzzing))]
+pub(crate) use file::fuzz;
+pub use file::{ConfigFile, Placed};
+pub(crate) use file::{Refusal, Sections, Sources, default_file, schema};
 pub use network::NetworkArgs;
+
+use duration::{ping_interval, poll_interval, retain};
 
 /// The database when none is named: a file in the present folder.
 const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
 
 /// Where to listen unless told.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
-
-/// Shorter intervals only burn the processor: a look takes a tenth of a millisecond.
-const POLL_INTERVAL_SHORTEST: Duration = Duration::from_millis(1);
-
-/// Longer ones are a mistake in the unit.
-const POLL_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
-
-/// More pings than these only cost.
-const PING_INTERVAL_SHORTEST: Duration = Duration::from_secs(1);
-
-/// Fewer find nothing.
-const PING_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
-
-/// Shorter ages are a mistake in the unit: every client that loses its connection for a moment would have to refetch.
-const RETAIN_SHORTEST: Duration = Duration::from_mins(1);
-
-/// Longer ages overflow dates.
-const AGE_LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]
@@ -225,6 +217,10 @@ pub struct ServeArgs {
     /// The administration.
     #[command(flatten)]
     pub admin: AdminArgs,
+
+    /// The configuration file, for its tables. The values of its keys are in the fields above already.
+    #[arg(skip)]
+    pub file: Option<Arc<ConfigFile>>,
 }
 
 /// Whether writers wake the feed.
@@ -325,41 +321,4 @@ impl TryFrom<ServeArgs> for Config {
             network: args.network.options(args.public)?,
         })
     }
-}
-
-fn retain(text: &str) -> Result<Duration, String> {
-    let duration = age(text)?;
-    if duration < RETAIN_SHORTEST {
-        return Err("events are kept for 1m at least; clients whose connection is cut for a moment would have to refetch".into());
-    }
-    Ok(duration)
-}
-
-/// The age of an event.
-pub(crate) fn age(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 7d or 12h"))?;
-    if duration > AGE_LONGEST {
-        return Err("no event is older than 100 years".into());
-    }
-    Ok(duration)
-}
-
-fn ping_interval(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 30s"))?;
-    if !duration.is_zero() && !(PING_INTERVAL_SHORTEST..=PING_INTERVAL_LONGEST).contains(&duration)
-    {
-        return Err("pings are between 1s and 1h apart, or 0s for none".into());
-    }
-    Ok(duration)
-}
-
-fn poll_interval(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 500ms or 2s"))?;
-    if duration < POLL_INTERVAL_SHORTEST || duration > POLL_INTERVAL_LONGEST {
-        return Err("the interval is between 1ms and 1h".into());
-    }
-    Ok(duration)
 }
