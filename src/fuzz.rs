@@ -34,6 +34,11 @@ pub fn config(data: &[u8]) {
     crate::http::fuzz::request(&text);
 }
 
+/// Configuration files.
+pub fn config_file(data: &[u8]) {
+    crate::cli::fuzz::config_file(&String::from_utf8_lossy(data));
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
@@ -128,5 +133,10 @@ mod tests {
     #[test]
     fn the_corpus_of_config_keeps_the_laws() {
         replay("config", super::config);
+    }
+
+    #[test]
+    fn the_corpus_of_config_files_keeps_the_laws() {
+        replay("config_file", super::config_file);
     }
 }

@@ -100,6 +100,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "event",
             "http",
             "hub",
+            "protocol",
             "retention",
             "server",
             "source",

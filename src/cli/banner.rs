@@ -57,10 +57,10 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
         .schema
         .as_ref()
         .map_or(String::new(), |schema| format!(" --schema {schema}"));
-    let connect: String = endpoints
-        .iter()
-        .map(|(url, preset)| format!("  WebSocket  {NAME}{url}{NAME:#} {DIM}({preset}){DIM:#}\n"))
-        .collect();
+    let line = |(url, preset): &(String, &str)| {
+        format!("  WebSocket  {NAME}{url}{NAME:#} {DIM}({preset}){DIM:#}\n")
+    };
+    let connect = endpoints.iter().map(line).collect::<Vec<_>>().concat();
     anstream::eprintln!(
         "
   {NAME}rowcast{NAME:#} {version}

@@ -1,13 +1,14 @@
 //! `rowcast check`: whether everything is there that `rowcast serve` would need with the same flags. Changes nothing.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 
 use super::serve::raise_open_files_limit;
 use crate::auth::Authenticator;
-use crate::config::{Config, ServeArgs};
+use crate::config::{Config, ConfigFile, ServeArgs};
 use crate::error::Error;
 use crate::http::{NetworkOptions, check_tls, connections_of_open_files, read_origins};
 use crate::source::doctor::{Verdict, Wanted, absent_file, examine};
@@ -27,7 +28,11 @@ pub(super) struct CheckArgs {
     serve: ServeArgs,
 }
 
-pub(super) async fn run(args: CheckArgs) -> Result<(), Error> {
+pub(super) async fn run(mut args: CheckArgs, file: Option<Arc<ConfigFile>>) -> Result<(), Error> {
+    if let Some(file) = &file {
+        Report::ok(format!("{} was read", file.path().display()));
+    }
+    args.serve.file = file;
     let config = Config::try_from(args.serve)?;
     raise_open_files_limit();
     let mut report = Report::default();

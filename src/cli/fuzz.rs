@@ -1,6 +1,6 @@
 //! Laws of the command line, for fuzzing.
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::{Cli, Command, hide_passwords};
 use crate::config::{Config, ServeArgs};
@@ -38,6 +38,11 @@ pub(crate) fn arguments(text: &str) {
         Err(error) => hide_passwords(&error.render().to_string()),
     };
     assert!(!shown.contains(CANARY), "{arguments:?}: {shown}");
+}
+
+/// A configuration file with this text.
+pub(crate) fn config_file(text: &str) {
+    crate::config::fuzz::file(&Cli::command(), text);
 }
 
 /// What a server would be told.

@@ -3,6 +3,7 @@
 mod banner;
 mod check;
 mod client;
+mod config;
 #[cfg(feature = "sqlite")]
 mod demo;
 mod doctor;
@@ -20,13 +21,14 @@ mod verify;
 mod why;
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::ServeArgs;
+use crate::config::{Refusal, ServeArgs, Sources};
 use crate::error::Error;
 
 /// Exit code of bad usage or configuration (`EX_USAGE` of sysexits.h).
@@ -44,7 +46,21 @@ struct Cli {
 
     #[command(flatten)]
     log: log::LogArgs,
+
+    /// Read settings from this file. It is read at start only, not at SIGHUP. [default: rowcast.toml in the present
+    /// folder, if it is there]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "ROWCAST_CONFIG",
+        global = true,
+        help_heading = "Configuration"
+    )]
+    config: Option<PathBuf>,
 }
+
+/// Commands that read no configuration file: the demo is for those who have none.
+const WITHOUT_FILE: [&str; 1] = ["demo"];
 
 const EXAMPLES: &str = "\
 Try it:
@@ -55,7 +71,7 @@ Try it:
   rowcast token secret > key                      ask for tokens: rowcast --jwt-secret-file key
 Any program may insert: INSERT INTO events (channel, type, payload) VALUES ('tasks', 'task.created', '{}')
 
-Every flag can be set in the environment: --poll-interval as ROWCAST_POLL_INTERVAL.";
+Every flag can be set in the environment: --poll-interval as ROWCAST_POLL_INTERVAL; and in a file: rowcast config default";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -69,6 +85,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Look whether everything is there that `rowcast serve` would need with these flags, and change nothing.
     Check(Box<check::CheckArgs>),
+    /// Show what is configured, and what can be: the file rowcast.toml.
+    Config(config::ConfigArgs),
     /// Insert events.
     Emit(emit::EmitArgs),
     /// Print events as they come, as a client of a running server.
@@ -92,16 +110,26 @@ enum Command {
 /// Runs the command line, and gives the exit code: 0 done, 1 failed, 64 bad usage or configuration.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            if error.use_stderr() {
-                print_usage_error(&error);
-                return ExitCode::from(EXIT_USAGE);
-            }
+    let declaration = Cli::command();
+    let args: Vec<_> = std::env::args_os().collect();
+    let parsed = Sources::read(&declaration, &args, &WITHOUT_FILE).and_then(|sources| {
+        let cli = Cli::from_arg_matches(&sources.matches).map_err(Refusal::Usage)?;
+        Ok((cli, sources))
+    });
+    let (cli, sources) = match parsed {
+        Ok(parsed) => parsed,
+        Err(Refusal::Usage(error)) if !error.use_stderr() => {
             // How --help and --version end. Nothing can be done about a closed terminal.
             let _ = error.print();
             return ExitCode::SUCCESS;
+        }
+        Err(Refusal::Usage(error)) => {
+            print_usage_error(&error);
+            return ExitCode::from(EXIT_USAGE);
+        }
+        Err(Refusal::File(error)) => {
+            anstream::eprintln!("rowcast: {error}");
+            return ExitCode::from(EXIT_USAGE);
         }
     };
     log::start(&cli.log);
@@ -115,7 +143,8 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    let result = runtime.block_on(run(cli, &declaration, &sources));
+    match result.map_err(|error| sources.cite(error)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let prefix = if error.is_config() { "" } else { "failed to " };
@@ -165,11 +194,13 @@ fn hide_passwords(text: &str) -> String {
     text.split_inclusive('\n').map(hide).collect()
 }
 
-async fn run(cli: Cli) -> Result<(), Error> {
+async fn run(cli: Cli, declaration: &clap::Command, sources: &Sources) -> Result<(), Error> {
+    let file = sources.file.clone();
     match cli.command {
-        None => serve::run(cli.serve).await,
-        Some(Command::Serve(args)) => serve::run(*args).await,
-        Some(Command::Check(args)) => check::run(*args).await,
+        None => serve::run(cli.serve, file).await,
+        Some(Command::Serve(args)) => serve::run(*args, file).await,
+        Some(Command::Check(args)) => check::run(*args, file).await,
+        Some(Command::Config(args)) => config::run(args, declaration, sources),
         Some(Command::Migrate(args)) => migrate::run(args).await,
         Some(Command::Prune(args)) => prune::run(args).await,
         Some(Command::Doctor(args)) => doctor::run(args).await,

@@ -1,17 +1,23 @@
 //! `rowcast serve`: until it is told to stop.
 
+use std::sync::Arc;
+
 use super::{banner, signals};
-use crate::config::{Config, ServeArgs};
+use crate::config::{Config, ConfigFile, ServeArgs};
 use crate::error::Error;
 use crate::server::Server;
 
-pub(super) async fn run(args: ServeArgs) -> Result<(), Error> {
+pub(super) async fn run(mut args: ServeArgs, file: Option<Arc<ConfigFile>>) -> Result<(), Error> {
+    args.file.clone_from(&file);
     let config = Config::try_from(args)?;
+    if let Some(file) = &file {
+        tracing::info!(file = %file.path().display(), "read the configuration file");
+    }
     raise_open_files_limit();
     let server = Server::start(&config).await?;
     // Whoever is told that it is ready may send signals at once.
     let stopping = signals::stop();
-    let reloading = signals::reload_at_hangup(server.reload_handle());
+    let reloading = signals::reload_at_hangup(server.reload_handle(), file);
     if config.auth.is_none() {
         if server.address().ip().is_loopback() {
             tracing::warn!(

@@ -3,11 +3,13 @@
 
 use std::future::Future;
 use std::process;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use crate::config::ConfigFile;
 use crate::server::Reload;
 
 #[cfg(unix)]
@@ -114,9 +116,13 @@ async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-/// Reads files again at each SIGHUP, which from now on does not end the program.
+/// Reads files again at each SIGHUP, which from now on does not end the program. Not the configuration file: what it says
+/// holds until the program ends, and whoever changed it is told so.
 #[cfg(unix)]
-pub(super) fn reload_at_hangup(reload: Reload) -> impl Future<Output = ()> {
+pub(super) fn reload_at_hangup(
+    reload: Reload,
+    config: Option<Arc<ConfigFile>>,
+) -> impl Future<Output = ()> {
     let mut hangup = listen(SignalKind::hangup());
     async move {
         loop {
@@ -124,6 +130,7 @@ pub(super) fn reload_at_hangup(reload: Reload) -> impl Future<Output = ()> {
             let mut states = vec![NotifyState::Reloading];
             states.extend(NotifyState::monotonic_usec_now().ok());
             notify(&states);
+            let changed = config.as_ref().filter(|file| file.has_changed());
             let (read, errors) = reload.reload().await;
             for error in &errors {
                 tracing::error!(%error, "cannot reload; what was read last stays");
@@ -135,13 +142,17 @@ pub(super) fn reload_at_hangup(reload: Reload) -> impl Future<Output = ()> {
                 ([], _) => {}
                 (read, _) => tracing::info!(what = read.join(", "), "reloaded"),
             }
+            if let Some(file) = changed {
+                let file = file.path().display();
+                tracing::warn!(%file, "the configuration file has changed; it is read at start only, so restart");
+            }
             notify(&[NotifyState::Ready]);
         }
     }
 }
 
 #[cfg(not(unix))]
-pub(super) async fn reload_at_hangup(_reload: Reload) {
+pub(super) async fn reload_at_hangup(_reload: Reload, _config: Option<Arc<ConfigFile>>) {
     std::future::pending::<()>().await;
 }
 

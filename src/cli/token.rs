@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use crate::auth::{
@@ -50,7 +50,7 @@ enum Command {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(group = ArgGroup::new("key").required(true).multiple(true).args(["jwt_secret", "jwt_secret_file", "private_key_file"]), after_help = "\
+#[command(after_help = "\
 Examples:
   rowcast token mint --jwt-secret-file key --user ann --channels tasks,messages:42 --for 8h
   rowcast token mint --private-key-file ed25519.pem --user ann --claim aud=rowcast --claim 'teams=[\"x\",\"y\"]'
@@ -283,8 +283,7 @@ fn print_grants(name: &str, grants: &Grants) {
 }
 
 fn life(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 8h"))?;
+    let duration = config::duration(text, "8h")?;
     if duration > LIFE_LONGEST {
         return Err("a token is valid for 10 years at most".into());
     }

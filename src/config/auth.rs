@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::duration::leeway;
 use crate::auth::{AuthOptions, GrantTemplate, JwksUrl, KeySource, Secret};
 use crate::error::Error;
-
-/// More would be no difference of clocks but a longer life of every token.
-const LEEWAY_LONGEST: Duration = Duration::from_mins(10);
 
 /// Flags about who may connect. Lists are separated by commas in the environment.
 #[derive(Debug, Clone, Args)]
@@ -200,13 +198,4 @@ impl AuthArgs {
 #[expect(clippy::unnecessary_wraps, reason = "what clap wants")]
 pub(crate) fn secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::from(text))
-}
-
-fn leeway(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 30s"))?;
-    if duration > LEEWAY_LONGEST {
-        return Err("clocks are not off by more than 10m".into());
-    }
-    Ok(duration)
 }

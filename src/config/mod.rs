@@ -1,20 +1,23 @@
-//! Flags and environment → one validated `Config`. What a flag means is written where it is declared; that text is
+//! Flags, environment and file → one validated `Config`. What a flag means is written where it is declared; that text is
 //! the manual and `--help`.
 
 mod admin;
 mod auth;
+mod duration;
+mod file;
 mod network;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::auth::AuthOptions;
 use crate::error::Error;
-use crate::http::{Endpoints, NetworkOptions};
+use crate::http::{EndpointSpec, Endpoints, NetworkOptions};
 use crate::hub::HubOptions;
-use crate::protocol::Presets;
+use crate::protocol::{PresetSpec, Presets};
 use crate::retention::Retention;
 use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
 use crate::tail::PollInterval;
@@ -22,31 +25,20 @@ use crate::tail::PollInterval;
 pub use admin::{AdminArgs, AdminConfig, AdminListen, AdminToken};
 pub use auth::AuthArgs;
 pub(crate) use auth::secret;
+pub(crate) use duration::{age, duration};
+#[cfg(any(test, fuzzing))]
+pub(crate) use file::fuzz;
+pub use file::{ConfigFile, Placed};
+pub(crate) use file::{Refusal, Sections, Sources, default_file, schema};
 pub use network::NetworkArgs;
+
+use duration::{ping_interval, poll_interval, retain};
 
 /// The database when none is named: a file in the present folder.
 const DEFAULT_DATABASE_URL: &str = "sqlite://rowcast.db";
 
 /// Where to listen unless told.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
-
-/// Shorter intervals only burn the processor: a look takes a tenth of a millisecond.
-const POLL_INTERVAL_SHORTEST: Duration = Duration::from_millis(1);
-
-/// Longer ones are a mistake in the unit.
-const POLL_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
-
-/// More pings than these only cost.
-const PING_INTERVAL_SHORTEST: Duration = Duration::from_secs(1);
-
-/// Fewer find nothing.
-const PING_INTERVAL_LONGEST: Duration = Duration::from_hours(1);
-
-/// Shorter ages are a mistake in the unit: every client that loses its connection for a moment would have to refetch.
-const RETAIN_SHORTEST: Duration = Duration::from_mins(1);
-
-/// Longer ages overflow dates.
-const AGE_LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]
@@ -232,6 +224,10 @@ pub struct ServeArgs {
     /// The administration.
     #[command(flatten)]
     pub admin: AdminArgs,
+
+    /// The configuration file, for its tables. The values of its keys are in the fields above already.
+    #[arg(skip)]
+    pub file: Option<Arc<ConfigFile>>,
 }
 
 /// Whether writers wake the feed.
@@ -283,6 +279,7 @@ impl TryFrom<ServeArgs> for Config {
             )));
         }
         let auth = args.auth.authenticator_options()?;
+        let (presets, endpoints) = connecting(args.file.as_deref(), auth.is_some())?;
         if args.public && auth.is_some() {
             return Err(Error::Config(
                 "--public lets everybody read every channel, and a key lets in only those with a token; choose one"
@@ -307,8 +304,8 @@ impl TryFrom<ServeArgs> for Config {
         let hello_timeout = args.network.handshake_timeout;
         Ok(Self {
             auth,
-            endpoints: Endpoints::default(),
-            presets: Presets::default(),
+            endpoints,
+            presets,
             grace_period: args.network.grace_period,
             retention,
             admin: args.admin.try_into()?,
@@ -336,39 +333,20 @@ impl TryFrom<ServeArgs> for Config {
     }
 }
 
-fn retain(text: &str) -> Result<Duration, String> {
-    let duration = age(text)?;
-    if duration < RETAIN_SHORTEST {
-        return Err("events are kept for 1m at least; clients whose connection is cut for a moment would have to refetch".into());
+/// The presets and endpoints of a file, beside ours. `asks` is whether tokens are asked for.
+fn connecting(file: Option<&ConfigFile>, asks: bool) -> Result<(Presets, Endpoints), Error> {
+    let mut presets = Presets::default();
+    let Some(file) = file else {
+        return Ok((presets, Endpoints::default()));
+    };
+    for preset in file.named_tables::<PresetSpec>("preset")? {
+        presets
+            .add(&preset.name, &preset.value)
+            .map_err(|error| preset.error(&error.key, error.message))?;
     }
-    Ok(duration)
-}
-
-/// The age of an event.
-pub(crate) fn age(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 7d or 12h"))?;
-    if duration > AGE_LONGEST {
-        return Err("no event is older than 100 years".into());
-    }
-    Ok(duration)
-}
-
-fn ping_interval(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 30s"))?;
-    if !duration.is_zero() && !(PING_INTERVAL_SHORTEST..=PING_INTERVAL_LONGEST).contains(&duration)
-    {
-        return Err("pings are between 1s and 1h apart, or 0s for none".into());
-    }
-    Ok(duration)
-}
-
-fn poll_interval(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 500ms or 2s"))?;
-    if duration < POLL_INTERVAL_SHORTEST || duration > POLL_INTERVAL_LONGEST {
-        return Err("the interval is between 1ms and 1h".into());
-    }
-    Ok(duration)
+    let placed = file.tables::<EndpointSpec>("endpoint")?;
+    let specs: Vec<_> = placed.iter().map(|placed| placed.value.clone()).collect();
+    let endpoints = Endpoints::new(&specs, &presets, asks)
+        .map_err(|error| placed[error.number].error(error.key, error.message))?;
+    Ok((presets, endpoints))
 }

@@ -6,14 +6,12 @@ use std::time::Duration;
 use clap::Args;
 use ipnet::IpNet;
 
+use super::duration::{time, time_above_zero};
 use crate::error::Error;
 use crate::http::{NetworkOptions, OriginRule, TlsFiles};
 
 /// Long enough for ten thousand clients to be sent elsewhere without a rush, short enough for whoever restarts.
 pub(super) const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(10);
-
-/// Times beyond it are a mistake in the unit.
-const TIME_LONGEST: Duration = Duration::from_hours(1);
 
 /// Flags of `rowcast serve` about the network.
 #[derive(Debug, Clone, Args)]
@@ -41,21 +39,11 @@ pub struct NetworkArgs {
     pub trusted_proxy: Vec<IpNet>,
 
     /// Speak TLS with the certificate in this PEM file. It and its key are read again at SIGHUP.
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_key",
-        env = "ROWCAST_TLS_CERT"
-    )]
+    #[arg(long, value_name = "FILE", env = "ROWCAST_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
 
     /// The private key of the certificate, in PEM and not encrypted.
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "tls_cert",
-        env = "ROWCAST_TLS_KEY"
-    )]
+    #[arg(long, value_name = "FILE", env = "ROWCAST_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
 
     /// How long clients may take to go when the server ends. A second signal ends it at once.
@@ -134,20 +122,4 @@ fn network(text: &str) -> Result<IpNet, String> {
         "a network is an address and the length of its prefix, such as 10.0.0.0/8 or fd00::/8"
             .into()
     })
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 10s or 500ms"))?;
-    if duration > TIME_LONGEST {
-        return Err("it is 1h at most".into());
-    }
-    Ok(duration)
-}
-
-fn time_above_zero(text: &str) -> Result<Duration, String> {
-    match time(text)? {
-        Duration::ZERO => Err("without time for a handshake nobody gets in; 1ms at least".into()),
-        duration => Ok(duration),
-    }
 }

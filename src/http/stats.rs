@@ -53,7 +53,8 @@ struct Data {
 #[serde(rename_all = "camelCase")]
 struct Rooms {
     total_clients: usize,
-    total_rooms: usize,
+    #[serde(rename = "totalRooms")]
+    total: usize,
     /// Those that may be seen by whoever asks.
     clients_per_room: BTreeMap<Box<str>, usize>,
 }
@@ -131,13 +132,13 @@ async fn answer(
         let mut rooms: Vec<_> = seen
             .map(|(name, clients)| (name.clone(), *clients))
             .collect();
-        let total_rooms = rooms.len();
+        let total = rooms.len();
         rooms.sort_unstable_by_key(|(_, clients)| Reverse(*clients));
         rooms.truncate(CHANNELS_MAX);
         Data {
             stats: Rooms {
                 total_clients: census.clients,
-                total_rooms,
+                total,
                 clients_per_room: rooms.into_iter().collect(),
             },
             timestamp: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),

@@ -18,7 +18,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::client::{Client, Follow, TokenArgs, Wanted};
 use super::signals::interrupted;
-use crate::config::DatabaseArgs;
+use crate::config::{self, DatabaseArgs};
 use crate::error::Error;
 use crate::event::{Channel, EventId};
 use crate::source::{Probe, open_probe};
@@ -266,8 +266,7 @@ fn rate(text: &str) -> Result<Rate, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, for example 30s or 5m"))
+    config::duration(text, "30s or 5m")
 }
 
 #[cfg(test)]
