@@ -33,7 +33,7 @@ pub(super) struct AttachArgs {
     #[arg(required_unless_present = "list")]
     table: Option<String>,
 
-    /// Where its events go. Columns in braces stand for their values: 'project:{project_id}'. A row in which one is NULL, or
+    /// Where its events go. Columns in braces stand for their values: '`project:{project_id`}'. A row in which one is NULL, or
     /// can be no part of a name, is not on that channel. Repeat it for more.
     #[arg(long = "channel", value_name = "NAME", value_parser = Template::parse, required_unless_present = "list")]
     channels: Vec<Template>,
@@ -47,7 +47,7 @@ pub(super) struct AttachArgs {
     #[arg(long = "type", value_name = "WORD")]
     kind: Option<String>,
 
-    /// Who did it: a column in braces, '{updated_by}', or a setting of the session (Postgres), setting:app.user_id.
+    /// Who did it: a column in braces, '{`updated_by`}', or a setting of the session (Postgres), `setting:app.user_id`.
     #[arg(long, value_name = "FROM", value_parser = Giver::parse)]
     actor: Option<Giver>,
 

@@ -13,7 +13,9 @@ use super::{DatabaseConfig, DatabaseKind};
 use crate::error::Error;
 
 pub use channels::Template;
-pub(super) use names::{Name, own_name, quote_identifier, similar, trigger_name};
+#[cfg(feature = "postgres")]
+pub(super) use names::own_name;
+pub(super) use names::{Name, quote_identifier, similar, trigger_name};
 
 /// What is to be captured, as the user says it.
 #[derive(Debug, Clone)]

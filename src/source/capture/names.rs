@@ -66,6 +66,7 @@ impl Name {
     }
 
     /// As SQL writes it.
+    #[cfg(any(feature = "postgres", test))]
     pub fn quoted(&self) -> String {
         let name = quote_identifier(&self.name);
         match &self.schema {

@@ -62,7 +62,11 @@ impl Plan {
                 has_column(table, name, flag)?;
             }
         }
-        for column in wanted.channels.iter().flat_map(|t| t.columns()) {
+        for column in wanted
+            .channels
+            .iter()
+            .flat_map(super::channels::Template::columns)
+        {
             has_column(table, column, "--channel")?;
         }
         for (flag, giver) in [("--actor", &wanted.actor), ("--origin", &wanted.origin)] {
@@ -109,7 +113,10 @@ impl Plan {
 
     /// Whether every row is on some channel.
     pub fn is_always_somewhere(&self) -> bool {
-        self.definition.channels.iter().any(|t| t.is_fixed())
+        self.definition
+            .channels
+            .iter()
+            .any(super::channels::Template::is_fixed)
     }
 
     /// The definition, for a comment.

@@ -1,11 +1,11 @@
 //! The statements that install statement-level triggers with transition tables, one function for every operation. What a
-//! table is like is found out in `mod`.
+//! table is like is found out in `catalog`.
 //!
 //! What the functions must not do is make a statement of the user fail because of a value: columns are taken out of the
 //! row's JSON by name, so one that was dropped is no error; values that no JSON can be made of are caught; what is no legal
 //! part of a channel leaves that channel out.
 
-use super::Key;
+use super::catalog::Key;
 use crate::source::capture::channels::{Dialect, of_both, of_row};
 use crate::source::capture::plan::{Plan, Table};
 use crate::source::capture::{Giver, Operation, head, own_name, quote_identifier, trigger_name};
@@ -168,7 +168,7 @@ fn update(target: &Target<'_>, plan: &Plan) -> String {
     let mut told: Vec<_> = definition
         .channels
         .iter()
-        .flat_map(|template| template.columns())
+        .flat_map(crate::source::capture::channels::Template::columns)
         .filter(|column| definition.held.iter().any(|held| held == column))
         .map(|column| {
             let column = literal(column);

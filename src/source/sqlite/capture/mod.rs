@@ -140,10 +140,11 @@ pub(in crate::source) async fn detach(
         .iter()
         .filter(|trigger| trigger.table.eq_ignore_ascii_case(&name));
     for trigger in own {
-        sql += &format!(
+        let drop = format!(
             "DROP TRIGGER IF EXISTS {};\n",
             quote_identifier(&trigger.name)
         );
+        sql.push_str(&drop);
     }
     if apply {
         run(&options, &mut connection, &sql).await?;

@@ -9,7 +9,7 @@ use crate::source::capture::channels::{Dialect, of_both, of_row};
 use crate::source::capture::plan::{Plan, Table};
 use crate::source::capture::{Giver, Operation, head, quote_identifier, trigger_name};
 
-/// Pairs of one json_object: older versions give functions 100 arguments.
+/// Pairs of one `json_object`: older versions give functions 100 arguments.
 const PAIRS_MAX: usize = 40;
 
 /// Larger values are sent as null, in bytes of a blob and characters of a text: a row that is written as JSON must stay
@@ -32,13 +32,14 @@ pub(super) fn attach(table: &Table, columns: &[Column], plan: &Plan, record: &st
                 Operation::Delete => (String::new(), of.went()),
                 Operation::Update | Operation::Truncate => (of.changed(), of.update()),
             };
-            sql += &format!(
+            let create = format!(
                 "\nCREATE TRIGGER {trigger} AFTER {} ON {}{when} BEGIN\n    /* {} */\n{body}END;",
                 operation.word().to_uppercase(),
                 table.quoted,
                 // Legal in JSON, and does not end the comment.
                 record.replace("*/", r"*\/"),
             );
+            sql.push_str(&create);
         }
         parts.push(sql);
     }
@@ -108,7 +109,12 @@ impl Of<'_> {
     fn changed(&self) -> String {
         let definition = &self.plan.definition;
         let mut columns: Vec<_> = definition.sent.iter().map(String::as_str).collect();
-        columns.extend(definition.channels.iter().flat_map(|t| t.columns()));
+        columns.extend(
+            definition
+                .channels
+                .iter()
+                .flat_map(crate::source::capture::channels::Template::columns),
+        );
         columns.push(&definition.id);
         columns.sort_unstable();
         columns.dedup();
@@ -175,7 +181,7 @@ impl Of<'_> {
         format!("'{{' || {} || '}}'", inner.join(" || ',' || "))
     }
 
-    /// A value as an argument of json_object.
+    /// A value as an argument of `json_object`.
     fn value(&self, row: &str, name: &str) -> String {
         let value = format!("{row}.{}", quote_identifier(name));
         let column = self.columns.iter().find(|column| column.name == name);
