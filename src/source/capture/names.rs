@@ -118,7 +118,9 @@ pub(in crate::source) fn similar<'a>(
         .filter_map(|name| {
             let lower = name.to_lowercase();
             let distance = distance(&meant, &lower);
-            let related = lower.contains(&meant) || meant.contains(&lower);
+            // Very short names are in many others.
+            let related = lower.len().min(meant.len()) >= 4
+                && (lower.contains(&meant) || meant.contains(&lower));
             (distance <= 2.max(meant.len() / 3) || related).then_some((distance, name))
         })
         .collect();

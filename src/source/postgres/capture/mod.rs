@@ -156,7 +156,7 @@ pub(in crate::source) async fn detach(
         .filter_map(|trigger| {
             let (stem, _) = trigger.function.rsplit_once('_')?;
             Some(format!(
-                "DROP FUNCTION IF EXISTS {}.{}(anyelement);\n",
+                "DROP FUNCTION IF EXISTS {}.{}(record);\n",
                 quote_identifier(&trigger.function_schema),
                 quote_identifier(&format!("{stem}_json"))
             ))

@@ -81,40 +81,30 @@ pub(super) fn function(target: &Target<'_>, ending: &str) -> String {
 }
 
 /// Makes JSON of any row: of a column that none can be made of (`json` has values that `jsonb` has not, casts of
-/// extensions can fail) its text, or nothing. It writes nothing, so catching errors costs no transaction id.
+/// extensions can fail) its text, or nothing. It writes nothing, so catching errors costs no transaction id. It takes a
+/// record, as a function that takes the table's own type would keep the table from being dropped.
 fn json_function(target: &Target<'_>) -> String {
     let function = function(target, "json");
-    let body = "
-DECLARE
-    field name;
-    value jsonb;
-    whole jsonb := '{}';
-BEGIN
-    RETURN to_jsonb(row_given);
-EXCEPTION WHEN OTHERS THEN
-    FOR field IN
-        SELECT a.attname FROM pg_attribute a JOIN pg_type t ON t.typrelid = a.attrelid
-         WHERE t.oid = pg_typeof(row_given)::oid AND a.attnum > 0 AND NOT a.attisdropped
-    LOOP
-        BEGIN
-            EXECUTE format('SELECT to_jsonb(($1).%I)', field) INTO value USING row_given;
-        EXCEPTION WHEN OTHERS THEN
-            BEGIN
-                EXECUTE format('SELECT to_jsonb(($1).%I::text)', field) INTO value USING row_given;
-            EXCEPTION WHEN OTHERS THEN
-                value := NULL;
-            END;
-        END;
-        whole := whole || jsonb_build_object(field::text, value);
-    END LOOP;
-    RETURN whole;
-END
-";
+    let columns = target.table.columns.iter().map(|column| {
+        let (key, value) = (literal(column), quote_identifier(column));
+        format!(
+            "    BEGIN whole := whole || jsonb_build_object({key}, row_given.{value});\n    \
+             EXCEPTION WHEN OTHERS THEN\n        \
+             BEGIN whole := whole || jsonb_build_object({key}, row_given.{value}::text);\n        \
+             EXCEPTION WHEN OTHERS THEN NULL;\n        END;\n    END;\n"
+        )
+    });
+    let body = format!(
+        "\nDECLARE\n    whole jsonb := '{{}}';\n\
+         BEGIN\n    RETURN to_jsonb(row_given);\n\
+         EXCEPTION WHEN OTHERS THEN\n{}    RETURN whole;\nEND\n",
+        columns.collect::<String>()
+    );
     format!(
-        "CREATE OR REPLACE FUNCTION {function}(row_given anyelement) RETURNS jsonb\n\
+        "CREATE OR REPLACE FUNCTION {function}(row_given record) RETURNS jsonb\n\
          LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS {};\n\
-         REVOKE ALL ON FUNCTION {function}(anyelement) FROM PUBLIC;",
-        dollars(body)
+         REVOKE ALL ON FUNCTION {function}(record) FROM PUBLIC;",
+        dollars(&body)
     )
 }
 
