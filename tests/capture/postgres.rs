@@ -113,7 +113,7 @@ async fn a_writer_needs_no_right_on_events() {
         ))
         .await;
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_rowcast"))
-        .args(&attach)
+        .args(attach)
         .args(["--database-url", &url])
         .output()
         .expect("rowcast runs");
