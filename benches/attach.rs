@@ -50,6 +50,9 @@ fn main() {
     }
 }
 
+/// Gives the statement of a round.
+type Statement<'a> = &'a dyn Fn(usize) -> String;
+
 async fn measure(kind: &str, database: &Database, rounds: usize, narrow: bool) {
     let shape = if narrow { "narrow" } else { "usual" };
     println!("{kind}, {shape} table: {CHANGED} of {ROWS} rows, {rounds} rounds");
@@ -69,7 +72,6 @@ async fn measure(kind: &str, database: &Database, rounds: usize, narrow: bool) {
         )
     };
     let delete = |_: usize| format!("DELETE FROM issues WHERE id > {ROWS}");
-    type Statement<'a> = &'a dyn Fn(usize) -> String;
     let statements: [(&str, Statement<'_>); 3] = [
         ("update", &update),
         ("insert", &insert),
