@@ -98,7 +98,7 @@ async fn check_refuses_what_is_not_up_to_date(database: Database) {
     let before = schema(&database).await;
     let error = refused(&database, Migrate::Check).await;
     assert!(
-        error.contains("5 of 5 migrations") && error.contains("`rowcast migrate`"),
+        error.contains("6 of 6 migrations") && error.contains("`rowcast migrate`"),
         "{error}"
     );
     assert_eq!(schema(&database).await, before, "nothing was made");
@@ -112,7 +112,7 @@ async fn check_refuses_what_is_not_up_to_date(database: Database) {
         .run("DELETE FROM _rowcast_migrations WHERE version = 2")
         .await;
     let error = refused(&database, Migrate::Check).await;
-    assert!(error.contains("1 of 5 migrations"), "{error}");
+    assert!(error.contains("1 of 6 migrations"), "{error}");
 }
 
 async fn off_takes_the_tables_as_they_are(database: Database) {

@@ -1,5 +1,6 @@
 //! The command line: what `--help` shows, and where each command goes.
 
+mod attach;
 mod banner;
 mod check;
 mod client;
@@ -81,6 +82,10 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Delete old events.
     Prune(prune::PruneArgs),
+    /// Capture a table of your own: triggers that write its events.
+    Attach(Box<attach::AttachArgs>),
+    /// Remove the triggers of a captured table.
+    Detach(attach::DetachArgs),
     /// Look whether the database is fit for a feed, and mend what a restore or a failover left behind.
     Doctor(doctor::DoctorArgs),
     /// Look whether everything is there that `rowcast serve` would need with these flags, and change nothing.
@@ -203,6 +208,8 @@ async fn run(cli: Cli, declaration: &clap::Command, sources: &Sources) -> Result
         Some(Command::Config(args)) => config::run(args, declaration, sources),
         Some(Command::Migrate(args)) => migrate::run(args).await,
         Some(Command::Prune(args)) => prune::run(args).await,
+        Some(Command::Attach(args)) => attach::run(*args).await,
+        Some(Command::Detach(args)) => attach::run_detach(args).await,
         Some(Command::Doctor(args)) => doctor::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,

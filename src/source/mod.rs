@@ -1,5 +1,6 @@
 //! Where events come from: the `Source` trait, and which database a URL means. Only this folder speaks SQL.
 
+pub(crate) mod capture;
 mod commands;
 pub(crate) mod doctor;
 #[cfg(any(test, fuzzing))]

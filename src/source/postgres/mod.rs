@@ -1,6 +1,7 @@
 //! PostgreSQL: positions are snapshots, a window is the difference of two of them. The algorithm is that of PgQ
 //! (Skype, about 2007); docs/ARCHITECTURE.md tells why `id > cursor` loses rows and this does not.
 
+pub(super) mod capture;
 mod commands;
 mod connect;
 pub(super) mod doctor;

@@ -1,5 +1,6 @@
 //! SQLite: writers take turns, so `id > cursor` is exact; AUTOINCREMENT never gives an id twice.
 
+pub(super) mod capture;
 mod commands;
 pub(super) mod doctor;
 mod file;
