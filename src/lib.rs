@@ -16,6 +16,7 @@ pub mod cli;
 mod commands;
 pub mod config;
 mod cursor;
+mod draft;
 mod error;
 mod event;
 #[cfg(any(test, fuzzing))]
@@ -41,7 +42,7 @@ pub use cursor::{CURSOR_BYTES_MAX, Cursor, CursorError};
 pub use error::Error;
 pub use event::{
     CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern, Channels, Event,
-    EventId, NewEvent,
+    EventId, KIND_BYTES_MAX, NewEvent,
 };
 pub use http::{Gate, NetworkOptions, OriginRule, Site, TlsFiles, routes};
 pub use hub::{Hub, HubOptions};

@@ -890,21 +890,24 @@ async fn our_own_inserts_are_whole_and_in_order(database: Database) {
     let inserter = rowcast::source::open_insert(&database.config(), Migrate::Off)
         .await
         .expect("the tables are there");
-    let event = |number: i32, kind: &str| NewEvent {
-        channels: Channels::parse("tasks").expect("a good name"),
-        kind: kind.to_owned(),
-        payload: RawValue::from_string(number.to_string()).expect("a number is JSON"),
+    let event = |number: i32, kind: &str| {
+        NewEvent::new(
+            Channels::parse("tasks").expect("a good name"),
+            kind,
+            RawValue::from_string(number.to_string()).expect("a number is JSON"),
+        )
     };
     let ids = inserter
         .insert(&[event(1, "t"), event(2, "t"), event(3, "t")])
         .await
         .expect("good events are inserted");
+    let ids: Vec<_> = ids.iter().map(|inserted| inserted.id).collect();
     assert!(ids.len() == 3 && ids.is_sorted(), "{ids:?}");
     let half_good = [event(4, "t"), event(5, "not a word")];
     assert!(inserter.insert(&half_good).await.is_err());
     assert_eq!(
         inserter.insert(&[]).await.expect("nothing to insert"),
-        Vec::<EventId>::new()
+        Vec::new()
     );
     inserter
         .insert(&[event(6, "t")])

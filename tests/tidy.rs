@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("cursor", &["event"]),
+    ("draft", &["event"]),
     ("error", &[]),
     ("stats", &[]),
     ("metrics", &["stats"]),
@@ -92,6 +93,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "config",
+            "draft",
             "error",
             "event",
             "http",

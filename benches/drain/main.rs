@@ -194,12 +194,11 @@ fn inbox(client: usize) -> String {
 }
 
 fn event(channel: &str) -> NewEvent {
-    NewEvent {
-        channels: Channels::parse(channel).expect("a good name"),
-        kind: "task.updated".into(),
-        payload: RawValue::from_string(format!("{{\"title\":\"{}\"}}", "x".repeat(180)))
-            .expect("JSON"),
-    }
+    NewEvent::new(
+        Channels::parse(channel).expect("a good name"),
+        "task.updated",
+        RawValue::from_string(format!("{{\"title\":\"{}\"}}", "x".repeat(180))).expect("JSON"),
+    )
 }
 
 /// Writes rows until it is to stop. Gives them with their ids.
