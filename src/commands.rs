@@ -208,9 +208,9 @@ impl Follower {
                     move |identity: &Identity| identity.user.as_deref() == Some(user.as_str());
                 hub.disconnect(Ending::Disconnected, is_meant).await;
             }
-            Order::Broadcast { channel, message } => {
+            Order::Broadcast { to, message } => {
                 // It is JSON, so it is sent.
-                let _ = broadcaster.send_ephemeral(channel, &message).await;
+                let _ = broadcaster.send_ephemeral(to, &message).await;
             }
         }
     }

@@ -216,6 +216,17 @@ impl From<Channel> for Channels {
     }
 }
 
+/// Whom something that is no row is for: whoever of them is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody.
+    All,
+    /// The subscribers of a channel.
+    Channel(Channel),
+    /// Every connection of a user, whatever it subscribes to.
+    User(Box<str>),
+}
+
 /// What a client subscribes to: a channel (and with it all below it), `kind:*` (all below, not itself), or `*`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelPattern(Box<str>);

@@ -41,8 +41,8 @@ pub use config::Config;
 pub use cursor::{CURSOR_BYTES_MAX, Cursor, CursorError};
 pub use error::Error;
 pub use event::{
-    CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern, Channels, Event,
-    EventId, KIND_BYTES_MAX, NewEvent,
+    Audience, CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern,
+    Channels, Event, EventId, KIND_BYTES_MAX, NewEvent,
 };
 pub use http::{Gate, NetworkOptions, OriginRule, Site, TlsFiles, routes};
 pub use hub::{Hub, HubOptions};

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::event::{Channel, Event};
+use crate::event::{Audience, Channel, Event};
 use crate::source::Source;
 use crate::stats::{Counters, Stats};
 use crate::tail::{self, Batch, PollInterval};
@@ -54,9 +54,9 @@ pub(crate) enum Item {
 /// A message without a row: not stored, not resumed, gone for whoever is away.
 #[derive(Debug)]
 pub(crate) struct Ephemeral {
-    /// Whom it is for: the subscribers of a channel, or everybody.
-    pub channel: Option<Channel>,
-    /// For a channel the `event` of a frame, for everybody the whole frame.
+    /// Whom it is for.
+    pub to: Audience,
+    /// For everybody the whole frame, else the `event` of one.
     pub json: Box<RawValue>,
 }
 
@@ -196,7 +196,33 @@ impl Broadcaster {
     /// # Errors
     /// When the message does not serialize to JSON.
     pub async fn broadcast_to_all(&self, message: &(impl Serialize + ?Sized)) -> Result<(), Error> {
-        self.send_ephemeral(None, message).await
+        self.send_ephemeral(Audience::All, message).await
+    }
+
+    /// Sends an event that is no row to the subscribers of a channel, on this server. Whoever is away misses it.
+    ///
+    /// # Errors
+    /// When the event does not serialize to JSON.
+    pub async fn broadcast_to_channel(
+        &self,
+        channel: Channel,
+        event: &(impl Serialize + ?Sized),
+    ) -> Result<(), Error> {
+        self.send_ephemeral(Audience::Channel(channel), event).await
+    }
+
+    /// Sends an event that is no row to every connection of a user, on this server, whatever it subscribes to. Whoever is
+    /// away misses it.
+    ///
+    /// # Errors
+    /// When the event does not serialize to JSON.
+    pub async fn send_to_user(
+        &self,
+        user: &str,
+        event: &(impl Serialize + ?Sized),
+    ) -> Result<(), Error> {
+        self.send_ephemeral(Audience::User(user.into()), event)
+            .await
     }
 
     /// Sends an event that is no row to the subscribers of `inbox:<recipient>`. Whoever is away misses it.
@@ -211,7 +237,7 @@ impl Broadcaster {
         let channel = Channel::parse(&format!("inbox:{recipient}")).map_err(|error| {
             Error::Config(format!("address the inbox of {recipient:?}: {error}"))
         })?;
-        self.send_ephemeral(Some(channel), event).await
+        self.broadcast_to_channel(channel, event).await
     }
 
     /// How many clients are connected.
@@ -253,16 +279,16 @@ impl Broadcaster {
         Table::new(Arc::clone(&self.shared))
     }
 
-    /// Sends a message that is no row to the subscribers of a channel, or to everybody.
+    /// Sends a message that is no row.
     pub(crate) async fn send_ephemeral(
         &self,
-        channel: Option<Channel>,
+        to: Audience,
         message: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
         let json = to_raw_value(message)
             .map_err(|error| Error::Config(format!("send a message that is not JSON: {error}")))?;
         self.shared
-            .hand_out(Item::Ephemeral(Arc::new(Ephemeral { channel, json })))
+            .hand_out(Item::Ephemeral(Arc::new(Ephemeral { to, json })))
             .await;
         Ok(())
     }

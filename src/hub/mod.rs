@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::auth::{Identity, Permit};
 use crate::broadcaster::{Broadcaster, Item, Probe};
-use crate::event::{Channel, ChannelPattern, EventId};
+use crate::event::{Audience, Channel, ChannelPattern, EventId};
 use crate::protocol::{CloseCode, Encoded, RequestId, Shape, Since, encode_batch, ephemeral};
 use crate::stats::Counters;
 
@@ -262,6 +262,7 @@ pub(crate) enum Delivery {
     /// As JSON text.
     ToAll(Bytes),
     ToChannel(Channel, Bytes),
+    ToUser(Arc<str>, Bytes),
     Probe(Arc<Probe>),
 }
 
@@ -296,11 +297,15 @@ impl Hub {
                         Delivery::Batch(history.push(&batch), batch)
                     }
                     Item::Probe(probe) => Delivery::Probe(probe),
-                    Item::Ephemeral(message) => match &message.channel {
-                        None => Delivery::ToAll(message.json.get().to_owned().into()),
-                        Some(channel) => {
+                    Item::Ephemeral(message) => match &message.to {
+                        Audience::All => Delivery::ToAll(message.json.get().to_owned().into()),
+                        Audience::Channel(channel) => {
                             let json = ephemeral(channel.as_str(), &message.json);
                             Delivery::ToChannel(channel.clone(), json.into())
+                        }
+                        Audience::User(user) => {
+                            let json = ephemeral(&format!("user:{user}"), &message.json);
+                            Delivery::ToUser(user.as_ref().into(), json.into())
                         }
                     },
                 };

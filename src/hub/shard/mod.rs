@@ -87,6 +87,15 @@ impl Shard {
                         let subscribers = self.plan.reached_by(channel.as_str(), &self.index);
                         self.send_to(&subscribers, |shape| shape.event(&json)).await;
                     }
+                    Delivery::ToUser(user, json) => {
+                        // O(connections of the shard): there is no index of users, as few messages go to one.
+                        let mut own = self.slots.ids();
+                        own.retain(|&id| {
+                            let identity = self.slots.get_mut(id).access.identity();
+                            identity.is_some_and(|identity| identity.user.as_ref() == Some(&user))
+                        });
+                        self.send_to(&own, |shape| shape.event(&json)).await;
+                    }
                     Delivery::Probe(probe) => probe.pass(),
                 },
                 Some(request) = requests.recv() => self.answer(request).await,

@@ -39,6 +39,7 @@ impl Commands for SqliteCommands {
     fn issue<'a>(&'a self, command: &'a NewCommand) -> BoxFuture<'a, Result<i64, Error>> {
         Box::pin(async move {
             let columns = command.order.columns();
+            let subject = columns.subject.as_deref();
             let valid = format!("+{} seconds", command.valid.as_secs_f64());
             let mut slot = self.slot.lock().await;
             let mut open = slot.take().await?;
@@ -46,7 +47,7 @@ impl Commands for SqliteCommands {
                 "INSERT INTO rowcast_commands (kind, subject, payload, expires_at)
                  VALUES (?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?))",
                 columns.kind,
-                columns.subject,
+                subject,
                 columns.payload,
                 valid,
             )
