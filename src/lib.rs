@@ -26,6 +26,7 @@ mod hub;
 mod limits;
 mod metrics;
 mod protocol;
+mod publisher;
 mod retention;
 mod server;
 mod session;
@@ -44,7 +45,7 @@ pub use event::{
     Audience, CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern,
     Channels, Event, EventId, KIND_BYTES_MAX, NewEvent,
 };
-pub use http::{Gate, NetworkOptions, OriginRule, Site, TlsFiles, routes};
+pub use http::{Gate, NetworkOptions, OriginRule, PublishOptions, Site, TlsFiles, routes};
 pub use hub::{Hub, HubOptions};
 pub use retention::Retention;
 pub use server::{Reload, Server};

@@ -17,6 +17,7 @@ use crate::config::{AdminConfig, AdminListen, AdminToken, Config};
 use crate::error::Error;
 use crate::http::{self, Admin, Gate, Tls};
 use crate::hub::Hub;
+use crate::publisher::Publisher;
 use crate::{retention, source};
 
 /// Connections the system accepts for us while we are busy. Thousands may come at once after a restart.
@@ -28,6 +29,7 @@ pub struct Server {
     address: SocketAddr,
     broadcaster: Broadcaster,
     hub: Hub,
+    publisher: Publisher,
     reload: Reload,
     grace_period: Duration,
     admin_address: Option<SocketAddr>,
@@ -67,6 +69,7 @@ impl Server {
         .await?;
         let interval = config.poll_interval.max;
         chores.spawn(follower.run(broadcaster.clone(), hub.clone(), interval));
+        let publisher = Publisher::new(&config.database, desk.clone(), broadcaster.clone())?;
         let mut admin = JoinSet::new();
         let mut admin_address = None;
         if let Some((listener, address)) = administration {
@@ -90,6 +93,7 @@ impl Server {
                 grace_period: config.grace_period,
             },
             hub,
+            publisher,
             grace_period: config.grace_period,
             admin_address,
             admin,
@@ -147,6 +151,7 @@ impl Server {
             listener,
             broadcaster,
             hub,
+            publisher,
             reload: Reload { gate, tls, .. },
             grace_period,
             admin,
@@ -154,7 +159,7 @@ impl Server {
             ..
         } = self;
         let mut deadline = Instant::now();
-        http::serve(&hub, &gate, tls, listener, async {
+        http::serve(&hub, &gate, publisher, tls, listener, async {
             shutdown.await;
             deadline = Instant::now() + grace_period;
             // What it is about to delete stays then: a batch is one transaction.

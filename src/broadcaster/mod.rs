@@ -13,7 +13,7 @@ use futures_util::FutureExt as _;
 use futures_util::stream::{Stream, StreamExt as _};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -88,6 +88,8 @@ struct Shared {
     interval: PollInterval,
     counters: Arc<Counters>,
     listeners: Mutex<Listeners>,
+    /// Has the tail look at once.
+    woken: Arc<Notify>,
     catch_up: Semaphore,
     asking: Semaphore,
 }
@@ -131,6 +133,7 @@ impl Broadcaster {
                 next_id: 0,
                 stopped: false,
             }),
+            woken: Arc::default(),
             catch_up: Semaphore::new(CATCH_UP_READERS),
             asking: Semaphore::new(CATCH_UP_ASKERS),
         });
@@ -240,6 +243,11 @@ impl Broadcaster {
         self.broadcast_to_channel(channel, event).await
     }
 
+    /// Has the table looked at now, for whoever has just inserted into it. Without it, it is found at the next look.
+    pub fn wake(&self) {
+        self.shared.woken.notify_one();
+    }
+
     /// How many clients are connected.
     #[must_use]
     pub fn client_count(&self) -> u64 {
@@ -324,6 +332,7 @@ async fn run_tail(shared: Arc<Shared>, interval: PollInterval) {
             edge,
             interval,
             Arc::clone(&shared.counters),
+            Arc::clone(&shared.woken),
         );
         let hand_out = batches.for_each(|batch| shared.hand_out(Item::Batch(Arc::new(batch))));
         if AssertUnwindSafe(hand_out).catch_unwind().await.is_err() {

@@ -305,13 +305,21 @@ fn json(
     note: &mut Note<'_>,
 ) -> Option<Box<RawValue>> {
     let value = value?;
-    match serde_json::from_str::<Storable>(value.get()) {
-        Ok(Storable) => Some(value.to_owned()),
-        Err(error) => {
-            note(Some(field), format!("it cannot be stored: {error}"));
+    match storable(value) {
+        Ok(()) => Some(value.to_owned()),
+        Err(wrong) => {
+            note(Some(field), wrong);
             None
         }
     }
+}
+
+/// Whether both databases take it.
+pub(super) fn storable(json: &RawValue) -> Result<(), String> {
+    let stored: Result<Storable, _> = serde_json::from_str(json.get());
+    stored
+        .map(drop)
+        .map_err(|error| format!("it cannot be stored: {error}"))
 }
 
 /// JSON that both databases take: Postgres has neither NUL nor half of a surrogate pair in its texts. The reader is one that

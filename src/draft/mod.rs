@@ -132,6 +132,17 @@ pub(crate) fn told(body: &RawValue) -> Result<Told, Problems> {
     }
 }
 
+/// A frame that somebody made up: an object.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn frame(json: &RawValue) -> Result<Box<RawValue>, String> {
+    if !json.get().starts_with('{') {
+        return Err("it is not an object".to_owned());
+    }
+    fields::storable(json).map(|()| json.to_owned())
+}
+
 impl Told {
     /// As JSON, in the order of the feed.
     pub fn to_json(&self) -> Result<Box<RawValue>, String> {

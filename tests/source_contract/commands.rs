@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowcast::{Audience, Channel};
 use rowcast::source::{Command, Commands, NewCommand, Order, open_commands};
+use rowcast::{Audience, Channel};
 use serde_json::value::RawValue;
 
 use crate::support::{Database, until};
