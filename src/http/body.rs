@@ -15,11 +15,11 @@ const DROPPED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Whether a body says that it is JSON. A form of a web page cannot.
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let kind = kinds.next().and_then(|kind| kind.to_str().ok());
     let essence = kind.and_then(|kind| kind.split(';').next());
-    essence.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+    kinds.next().is_none()
+        && essence.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
 /// The answer to a body that does not say so.

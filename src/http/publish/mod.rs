@@ -156,7 +156,7 @@ fn other_method(methods: &'static str) -> Response {
     let mut response = problem(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        &format!("this path answers {methods} only"),
+        &format!("this path answers {} only", methods.replace(", ", " and ")),
     );
     let headers = response.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(methods));
