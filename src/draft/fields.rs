@@ -210,23 +210,18 @@ fn channels(values: &Values<'_>, note: &mut Note<'_>) -> Option<Channels> {
             );
             return None;
         }
-        (Some(one), None) => match serde_json::from_str::<String>(one.get()) {
-            Ok(names) => ("channel", names),
-            Err(_) => {
-                note(
-                    Some("channel"),
-                    "it is not a text; several names go into `channels`".to_owned(),
-                );
+        (Some(one), None) => {
+            let Ok(names) = serde_json::from_str::<String>(one.get()) else {
+                let wrong = "it is not a text; several names go into `channels`";
+                note(Some("channel"), wrong.to_owned());
                 return None;
-            }
-        },
+            };
+            ("channel", names)
+        }
         (None, Some(list)) => {
-            let names: Vec<String> = match serde_json::from_str(list.get()) {
-                Ok(names) => names,
-                Err(_) => {
-                    note(Some("channels"), "it is not an array of texts".to_owned());
-                    return None;
-                }
+            let Ok(names) = serde_json::from_str::<Vec<String>>(list.get()) else {
+                note(Some("channels"), "it is not an array of texts".to_owned());
+                return None;
             };
             let mut are_good = true;
             for (n, name) in names.iter().enumerate() {

@@ -126,10 +126,6 @@ pub fn open_commands(config: &DatabaseConfig) -> Result<Arc<dyn Commands>, Error
     }
 }
 
-fn whom(name: &str) -> Option<Cow<'_, str>> {
-    Some(Cow::Borrowed(name))
-}
-
 /// What the subject of a broadcast begins with that is for a user. With its space it is the beginning of no channel, so that
 /// a version that does not know it leaves it.
 const USER: &str = "user ";
@@ -144,13 +140,13 @@ pub(super) struct Columns<'a> {
 impl Order {
     pub(super) fn columns(&self) -> Columns<'_> {
         let (kind, subject, payload) = match self {
-            Self::RevokeUser(user) => ("revoke_user", whom(user), None),
-            Self::RevokeToken(id) => ("revoke_token", whom(id), None),
-            Self::DisconnectUser(user) => ("disconnect_user", whom(user), None),
+            Self::RevokeUser(user) => ("revoke_user", Some(user.into()), None),
+            Self::RevokeToken(id) => ("revoke_token", Some(id.into()), None),
+            Self::DisconnectUser(user) => ("disconnect_user", Some(user.into()), None),
             Self::Broadcast { to, message } => {
                 let subject = match to {
                     Audience::All => None,
-                    Audience::Channel(channel) => whom(channel.as_str()),
+                    Audience::Channel(channel) => Some(channel.as_str().into()),
                     Audience::User(user) => Some(Cow::Owned(format!("{USER}{user}"))),
                 };
                 ("broadcast", subject, Some(message.get()))

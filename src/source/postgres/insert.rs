@@ -357,7 +357,8 @@ async fn find_keyed(
 /// Whether an error leaves open what became of the events, and whether it is about one of them.
 fn explain(error: sqlx::Error, committing: bool) -> InsertError {
     let doing = "insert events";
-    let code = error.as_database_error().and_then(|error| error.code());
+    let database = error.as_database_error();
+    let code = database.and_then(sqlx::error::DatabaseError::code);
     match code.as_deref() {
         // Data and integrity: the same events are refused again.
         Some(code) if code.starts_with("22") || code.starts_with("23") || code == "54000" => {

@@ -72,13 +72,11 @@ async fn insert_distinct(
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let mut rows = Vec::with_capacity(distinct.events.len());
     for (place, event) in distinct.events.iter().enumerate() {
-        match insert_or_find(&mut transaction, event).await? {
-            Some(row) => rows.push(row),
-            None => {
-                transaction.rollback().await?;
-                return Ok(Err(place));
-            }
-        }
+        let Some(row) = insert_or_find(&mut transaction, event).await? else {
+            transaction.rollback().await?;
+            return Ok(Err(place));
+        };
+        rows.push(row);
     }
     transaction.commit().await?;
     Ok(Ok(rows))
