@@ -145,7 +145,7 @@ async fn measure(kind: &str, clients: usize) {
     stop.store(true, Ordering::Relaxed);
     let mut written = writing.await.expect("rows are written");
     let ids = insert.insert(&[event("tasks")]).await;
-    let last = ids.expect("the last row is inserted")[0].0;
+    let last = ids.expect("the last row is inserted")[0].id.0;
     written.push((last, Target::Tasks));
     last_tx.send_replace(Some(last));
 
@@ -231,7 +231,7 @@ fn write(
                 })
                 .collect();
             let ids = insert.insert(&events).await.expect("rows are inserted");
-            written.extend(ids.into_iter().map(|id| id.0).zip(targets));
+            written.extend(ids.into_iter().map(|row| row.id.0).zip(targets));
         }
         written
     })

@@ -69,7 +69,7 @@ impl From<InsertError> for Error {
         match error {
             InsertError::Failed(error) | InsertError::Unknown(error) => error,
             InsertError::Refused(reason) => {
-                Self::Unusable(format!("insert events: it refuses one of them: {reason}"))
+                Self::Unusable(format!("it refuses to insert events: {reason}"))
             }
             error @ InsertError::KeyReused(_) => Self::Config(error.to_string()),
         }

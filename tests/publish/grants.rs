@@ -62,12 +62,11 @@ async fn the_actor_is_the_user_of_the_token(database: Database) {
         (&backend, json!("ben"), Some("ben")),
     ] {
         let answer = server.publish_as(token, &as_actor(actor)).await;
-        match stored {
-            Some(_) => assert_eq!(answer.status, 201, "{answer:?}"),
-            None => {
-                assert_eq!(answer.status, 403);
-                assert_eq!(answer.problems(), [(0, "actor".into())]);
-            }
+        if stored.is_some() {
+            assert_eq!(answer.status, 201, "{answer:?}");
+        } else {
+            assert_eq!(answer.status, 403);
+            assert_eq!(answer.problems(), [(0, "actor".into())]);
         }
     }
     let mut reader = database.connect().await;

@@ -47,7 +47,7 @@ async fn a_request_has_so_many_events(database: Database) {
         config.network.publish.events_per_minute_max = 0;
     })
     .await;
-    let list = |n: i64| Value::from_iter((0..n).map(|n| event("a", n)));
+    let list = |n: i64| (0..n).map(|n| event("a", n)).collect::<Value>();
     let answer = server.publish(&list(1001)).await;
     assert_eq!((answer.status, &*answer.error()), (422, "too_many_events"));
     assert_eq!(server.publish(&list(1000)).await.ids().len(), 1000);
@@ -61,7 +61,7 @@ async fn a_user_has_so_many_in_a_minute(database: Database) {
     })
     .await;
     let of = |user: &str| token(json!({"sub": user, "publish": ["*"]}));
-    let list = |n: i64| Value::from_iter((0..n).map(|n| event("a", n)));
+    let list = |n: i64| (0..n).map(|n| event("a", n)).collect::<Value>();
     let (ann, ben) = (of("ann"), of("ben"));
     let answer = server.publish_as(&ann, &list(11)).await;
     assert_eq!(answer.status, 422, "they would never fit: {answer:?}");
