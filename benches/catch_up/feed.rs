@@ -140,7 +140,7 @@ impl Writer {
     /// Gives the ids of what is committed then.
     pub async fn write(&self, events: &[NewEvent]) -> Vec<i64> {
         let ids = self.0.insert(events).await.expect("events are inserted");
-        ids.into_iter().map(|id| id.0).collect()
+        ids.into_iter().map(|row| row.id.0).collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! `docs/openapi.yaml` against the running server: requests made up from it, good and bad, are answered as it says. Which
-//! requests are random; a failure prints the seed, and ROWCAST_SEED replays it.
+//! requests are random; a failure prints the seed, and `ROWCAST_SEED` replays it.
 #![cfg(feature = "sqlite")]
 
 #[path = "../support/mod.rs"]
