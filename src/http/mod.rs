@@ -86,13 +86,16 @@ pub fn routes(
         warp::path!("cursor").and(admitted(&gate, events::cursor(hub.clone(), gate.clone())));
     let plain = sse.or(events).unify().or(cursor).unify();
     let preflight = warp::path!("sse")
-        .or(warp::path!("events"))
-        .unify()
         .or(warp::path!("cursor"))
         .unify()
-        .or(warp::path!("broadcast"))
+        .and(admitted(&gate, warp::options().map(|| allow("GET"))));
+    let published = warp::path!("events")
+        .map(|| "GET, POST")
+        .or(warp::path!("broadcast").map(|| "POST"))
         .unify()
-        .and(admitted(&gate, warp::options().map(allow)));
+        .and(warp::options())
+        .map(allow);
+    let preflight = preflight.or(admitted(&gate, published)).unify();
     let feed = socket.or(plain).unify().or(preflight).unify();
     let feed = feed.or(stats).unify().recover(gate::turned_away).unify();
     feed.or(health).unify().or(ready).unify()
@@ -115,14 +118,18 @@ where
 }
 
 /// What a browser is told that asks whether a page of another origin may send headers of its own.
-fn allow() -> Response {
+fn allow(methods: &'static str) -> Response {
     let mut response = warp::reply::with_status("", StatusCode::NO_CONTENT).into_response();
     let headers = response.headers_mut();
     for (name, value) in [
-        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (ACCESS_CONTROL_ALLOW_METHODS, methods),
         (
             ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, cache-control, content-type, idempotency-key, if-none-match, last-event-id",
+            if methods == "GET" {
+                "authorization, cache-control, if-none-match, last-event-id"
+            } else {
+                "authorization, cache-control, content-type, idempotency-key, if-none-match, last-event-id"
+            },
         ),
         (ACCESS_CONTROL_MAX_AGE, "600"),
     ] {
