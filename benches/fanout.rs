@@ -115,12 +115,12 @@ async fn run(connections: usize) {
 }
 
 fn event(channel: &str) -> NewEvent {
-    NewEvent {
-        channels: Channels::parse(channel).expect("a good name"),
-        kind: "task.updated".into(),
-        payload: RawValue::from_string(format!("{{\"title\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES)))
+    NewEvent::new(
+        Channels::parse(channel).expect("a good name"),
+        "task.updated",
+        RawValue::from_string(format!("{{\"title\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES)))
             .expect("JSON"),
-    }
+    )
 }
 
 /// The real program.

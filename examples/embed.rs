@@ -47,13 +47,15 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn create_task(insert: Arc<dyn Insert>, task: Box<RawValue>) -> impl Reply {
-    let event = NewEvent {
-        channels: Channel::parse("tasks").expect("a name in rule").into(),
-        kind: "task.created".into(),
-        payload: task,
-    };
+    let event = NewEvent::new(
+        Channel::parse("tasks").expect("a name in rule"),
+        "task.created",
+        task,
+    );
     match insert.insert(&[event]).await {
-        Ok(ids) => warp::reply::with_status(format!("event {}\n", ids[0]), StatusCode::CREATED),
+        Ok(inserted) => {
+            warp::reply::with_status(format!("event {}\n", inserted[0].id), StatusCode::CREATED)
+        }
         Err(error) => warp::reply::with_status(
             format!("failed to {error}\n"),
             StatusCode::INTERNAL_SERVER_ERROR,

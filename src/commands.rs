@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::auth::{Identity, Revocation, Revocations};
 use crate::broadcaster::Broadcaster;
 use crate::error::Error;
-use crate::event::EventId;
+use crate::event::{Audience, EventId};
 use crate::hub::{Ending, Hub};
 use crate::source::{
     Command, Commands, Committed, DatabaseConfig, NewCommand, Order, SUBJECT_BYTES_MAX,
@@ -36,6 +37,12 @@ const SAY_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a command counts that is carried out once: a server that has not read it by then leaves it.
 const ONCE: Duration = Duration::from_mins(5);
+
+/// The same for what clients have told, which is small talk: there may be much of it, and each reading has all that counts.
+const TOLD: Duration = Duration::from_secs(30);
+
+/// Commands carried out after which those that have expired are deleted, whenever that was last.
+const FORGET_COMMANDS: u32 = 1000;
 
 /// Gives commands to all servers of the database. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +74,15 @@ impl Desk {
             Order::RevokeUser(_) | Order::RevokeToken(_) => valid,
             Order::DisconnectUser(_) | Order::Broadcast { .. } => ONCE,
         };
+        self.write(order, valid).await
+    }
+
+    /// Has those who are connected told something, as a client asks for. Servers that have not heard of it soon leave it.
+    pub async fn tell(&self, to: Audience, message: Box<RawValue>) -> Result<i64, Error> {
+        self.write(Order::Broadcast { to, message }, TOLD).await
+    }
+
+    async fn write(&self, order: Order, valid: Duration) -> Result<i64, Error> {
         let command = NewCommand { order, valid };
         let doing = "issue the command";
         let id = within(doing, LOOK_TIMEOUT, self.table.issue(&command)).await?;
@@ -120,6 +136,7 @@ impl Follower {
         let mut failing: Option<Instant> = None;
         let mut said = false;
         let mut forget = Instant::now() + forget_interval();
+        let mut carried_out = 0_u32;
         loop {
             let wait = match failures.checked_sub(1) {
                 None => interval,
@@ -137,10 +154,12 @@ impl Follower {
                     }
                     (failures, failing, said) = (0, None, false);
                     for command in fresh {
+                        carried_out += 1;
                         self.carry_out(command.order, &broadcaster, &hub).await;
                     }
-                    if Instant::now() >= forget {
+                    if Instant::now() >= forget || carried_out >= FORGET_COMMANDS {
                         self.forget().await;
+                        carried_out = 0;
                         forget = Instant::now() + forget_interval();
                     }
                 }
@@ -208,9 +227,9 @@ impl Follower {
                     move |identity: &Identity| identity.user.as_deref() == Some(user.as_str());
                 hub.disconnect(Ending::Disconnected, is_meant).await;
             }
-            Order::Broadcast { channel, message } => {
+            Order::Broadcast { to, message } => {
                 // It is JSON, so it is sent.
-                let _ = broadcaster.send_ephemeral(channel, &message).await;
+                let _ = broadcaster.send_ephemeral(to, &message).await;
             }
         }
     }

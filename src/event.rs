@@ -50,8 +50,20 @@ pub struct Event {
     pub created_at: String,
 }
 
+/// Longest `type` of a row, in bytes.
+pub const KIND_BYTES_MAX: usize = 200;
+
 /// An event to be inserted. The database adds the id and the time.
+///
+/// ```
+/// let channels = rowcast::Channels::parse("tasks")?;
+/// let payload = serde_json::value::to_raw_value(&true).expect("it is JSON");
+/// let event = rowcast::NewEvent::new(channels, "task.done", payload).entity_id("t1").actor("ann");
+/// assert_eq!(event.entity_id.as_deref(), Some("t1"));
+/// # Ok::<(), rowcast::ChannelError>(())
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct NewEvent {
     /// The channels to address.
     pub channels: Channels,
@@ -59,6 +71,88 @@ pub struct NewEvent {
     pub kind: String,
     /// The new value, as JSON text.
     pub payload: Box<RawValue>,
+    /// The old value, as JSON text.
+    pub previous: Option<Box<RawValue>>,
+    /// What it happened to.
+    pub entity_id: Option<String>,
+    /// Who did it.
+    pub actor: Option<String>,
+    /// Ties the event to a trace of the backend.
+    pub trace_id: Option<String>,
+    /// The mutation of the client that caused it, so that its own page can ignore the echo.
+    pub origin: Option<String>,
+    /// Of all events with the same key the table has one: whoever inserts another is given that one.
+    pub dedup_key: Option<String>,
+}
+
+impl NewEvent {
+    /// An event with what every event has.
+    #[must_use]
+    pub fn new(
+        channels: impl Into<Channels>,
+        kind: impl Into<String>,
+        payload: Box<RawValue>,
+    ) -> Self {
+        Self {
+            channels: channels.into(),
+            kind: kind.into(),
+            payload,
+            previous: None,
+            entity_id: None,
+            actor: None,
+            trace_id: None,
+            origin: None,
+            dedup_key: None,
+        }
+    }
+
+    /// With the old value, as JSON text.
+    #[must_use]
+    pub fn previous(mut self, previous: Box<RawValue>) -> Self {
+        self.previous = Some(previous);
+        self
+    }
+
+    /// With what it happened to.
+    #[must_use]
+    pub fn entity_id(mut self, entity_id: impl Into<String>) -> Self {
+        self.entity_id = Some(entity_id.into());
+        self
+    }
+
+    /// With who did it.
+    #[must_use]
+    pub fn actor(mut self, actor: impl Into<String>) -> Self {
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// With what ties it to a trace of the backend.
+    #[must_use]
+    pub fn trace_id(mut self, trace_id: impl Into<String>) -> Self {
+        self.trace_id = Some(trace_id.into());
+        self
+    }
+
+    /// With the mutation of the client that caused it.
+    #[must_use]
+    pub fn origin(mut self, origin: impl Into<String>) -> Self {
+        self.origin = Some(origin.into());
+        self
+    }
+
+    /// With a key of which the table has one event only.
+    #[must_use]
+    pub fn dedup_key(mut self, dedup_key: impl Into<String>) -> Self {
+        self.dedup_key = Some(dedup_key.into());
+        self
+    }
+}
+
+/// Whether a text can be the type of an event: one word of up to [`KIND_BYTES_MAX`] bytes, as the tables ask for.
+pub(crate) fn is_kind(text: &str) -> bool {
+    (1..=KIND_BYTES_MAX).contains(&text.len())
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// The channels of one row: one name, or several separated by single spaces.
@@ -81,6 +175,11 @@ impl Channels {
             check_name(name)?;
         }
         Ok(Self(text.into()))
+    }
+
+    /// `user`: what is above the channels of all users.
+    pub(crate) fn of_users() -> Self {
+        Self("user".into())
     }
 
     /// The names as the column holds them.
@@ -120,6 +219,17 @@ impl From<Channel> for Channels {
     fn from(channel: Channel) -> Self {
         Self(channel.0)
     }
+}
+
+/// Whom something that is no row is for: whoever of them is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody.
+    All,
+    /// The subscribers of a channel.
+    Channel(Channel),
+    /// Every connection of a user, whatever it subscribes to.
+    User(Box<str>),
 }
 
 /// What a client subscribes to: a channel (and with it all below it), `kind:*` (all below, not itself), or `*`.

@@ -16,6 +16,7 @@ pub mod cli;
 mod commands;
 pub mod config;
 mod cursor;
+mod draft;
 mod error;
 mod event;
 #[cfg(any(test, fuzzing))]
@@ -25,6 +26,7 @@ mod hub;
 mod limits;
 mod metrics;
 mod protocol;
+mod publisher;
 mod retention;
 mod server;
 mod session;
@@ -40,12 +42,12 @@ pub use config::Config;
 pub use cursor::{CURSOR_BYTES_MAX, Cursor, CursorError};
 pub use error::Error;
 pub use event::{
-    CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern, Channels, Event,
-    EventId, NewEvent,
+    Audience, CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel, ChannelError, ChannelPattern,
+    Channels, Event, EventId, KIND_BYTES_MAX, NewEvent,
 };
 pub use http::{
-    EndpointAuth, EndpointError, EndpointSpec, Endpoints, Gate, NetworkOptions, OriginRule, Site,
-    TlsFiles, routes, routes_with,
+    EndpointAuth, EndpointError, EndpointSpec, Endpoints, Gate, NetworkOptions, OriginRule,
+    PublishOptions, Site, TlsFiles, routes, routes_with,
 };
 pub use hub::{Hub, HubOptions};
 pub use protocol::{

@@ -17,6 +17,7 @@ use crate::config::{AdminConfig, AdminListen, AdminToken, Config};
 use crate::error::Error;
 use crate::http::{self, Admin, Endpoints, Gate, Tls};
 use crate::hub::Hub;
+use crate::publisher::Publisher;
 use crate::{retention, source};
 
 /// Connections the system accepts for us while we are busy. Thousands may come at once after a restart.
@@ -29,6 +30,7 @@ pub struct Server {
     broadcaster: Broadcaster,
     hub: Hub,
     endpoints: Endpoints,
+    publisher: Publisher,
     reload: Reload,
     grace_period: Duration,
     admin_address: Option<SocketAddr>,
@@ -68,6 +70,7 @@ impl Server {
         .await?;
         let interval = config.poll_interval.max;
         chores.spawn(follower.run(broadcaster.clone(), hub.clone(), interval));
+        let publisher = Publisher::new(&config.database, desk.clone(), broadcaster.clone())?;
         let mut admin = JoinSet::new();
         let mut admin_address = None;
         if let Some((listener, address)) = administration {
@@ -92,6 +95,7 @@ impl Server {
             },
             hub,
             endpoints: config.endpoints.clone(),
+            publisher,
             grace_period: config.grace_period,
             admin_address,
             admin,
@@ -156,6 +160,7 @@ impl Server {
             broadcaster,
             hub,
             endpoints,
+            publisher,
             reload: Reload { gate, tls, .. },
             grace_period,
             admin,
@@ -163,7 +168,7 @@ impl Server {
             ..
         } = self;
         let mut deadline = Instant::now();
-        http::serve(&hub, &gate, &endpoints, tls, listener, async {
+        http::serve(&hub, &gate, &endpoints, publisher, tls, listener, async {
             shutdown.await;
             deadline = Instant::now() + grace_period;
             // What it is about to delete stays then: a batch is one transaction.

@@ -215,6 +215,14 @@ counters! {
     user_limit_refused,
     /// Failed authentications beyond `--max-auth-failures`.
     auth_failures_limited,
+    /// Events that were published over HTTP, and inserted.
+    events_published,
+    /// Messages that are no rows and that were published over HTTP.
+    broadcasts_published,
+    /// Requests to publish beyond `--max-publishes-per-minute`.
+    publishes_limited,
+    /// Requests to publish that the database did not carry out.
+    publish_errors,
     /// Connections cut off because too many others waited for a request, too.
     waiting_connections_cut,
     /// Handshakes of TLS that failed or took too long.

@@ -371,6 +371,61 @@ async fn emit_inserts_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn emit_inserts_whole_events() {
+    const ALL: &str = "SELECT concat_ws(' ', channel, type, entity_id, actor, CAST(payload AS text), \
+                       CAST(previous AS text), trace_id, origin, dedup_key) FROM events ORDER BY id";
+    for database in [Database::sqlite().await, Database::postgres().await] {
+        let whole = [
+            "emit",
+            "tasks",
+            "t",
+            "1",
+            "--entity-id",
+            "e",
+            "--actor",
+            "ann",
+            "--previous",
+            "2",
+            "--trace-id",
+            "x",
+            "--origin",
+            "o",
+            "--dedup-key",
+            "k",
+            "--database-url",
+            &database.url,
+        ];
+        for said in ["inserted event 1 into", "event 1 with this key is in"] {
+            let done = output(rowcast(&whole)).await;
+            assert_eq!(done.status.code(), Some(0), "{done:?}");
+            assert!(
+                String::from_utf8_lossy(&done.stdout).contains(said),
+                "{done:?}"
+            );
+        }
+        let events = ["emit", "--events", "--database-url", &database.url];
+        let input = "{\"channels\": [\"a\", \"b\"], \"type\": \"u\", \"dedupKey\": \"k2\"}\n\
+                     {\"channel\": \"a b\", \"type\": \"u\", \"dedupKey\": \"k2\"}\n";
+        let done = feed(rowcast(&events), input.as_bytes()).await;
+        assert_eq!(done.status.code(), Some(0), "{done:?}");
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(said.starts_with("inserted 1 events"), "{said}");
+        assert!(said.contains("1 were there already"), "{said}");
+        let bad = feed(rowcast(&events), b"{\"chanel\": \"a\"}\n").await;
+        assert_refused(
+            &bad,
+            USAGE,
+            &["line 1", "\"chanel\"", "channel: it is missing"],
+            &[],
+        );
+        let both = output(rowcast(&["emit", "tasks", "t", "--events"])).await;
+        assert_eq!(both.status.code(), Some(USAGE), "{both:?}");
+        let rows = database.connect().await.texts(ALL).await;
+        assert_eq!(rows, ["tasks t e ann 1 2 x o k", "a b u {} k2"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn emit_reads_thousands_of_lines() {
     for database in [Database::sqlite().await, Database::postgres().await] {
         // Empty lines are none, and the last one needs no end.

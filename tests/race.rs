@@ -380,11 +380,11 @@ mod sqlite {
             }))
             .await;
             let key = format!("{name}-{number}");
-            let event = NewEvent {
-                channels: Channels::parse("race:1").expect("a good name"),
-                kind: "race.run".into(),
-                payload: to_raw_value(&json!({"key": key})).expect("JSON"),
-            };
+            let event = NewEvent::new(
+                Channels::parse("race:1").expect("a good name"),
+                "race.run",
+                to_raw_value(&json!({"key": key})).expect("JSON"),
+            );
             database.insert(&[event]).await.expect("it is inserted");
             let at = now_us();
             println!("committed {key} {at}");

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use rowcast::source::{BadRow, Row, Window};
+use rowcast::source::{BadRow, InsertError, Inserted, Row, Window};
 use rowcast::{
     Broadcaster, ChannelPattern, Channels, Cursor, Event, EventId, Migrate, NewEvent, PollInterval,
     Source,
@@ -66,6 +66,7 @@ contract! {
     payloads_are_the_text_of_the_database
     a_dedup_key_is_taken_once
     our_own_inserts_are_whole_and_in_order
+    of_a_key_there_is_one_event
     another_process_wakes_the_feed
     with_wakes_off_nothing_wakes_the_feed
 }
@@ -890,21 +891,24 @@ async fn our_own_inserts_are_whole_and_in_order(database: Database) {
     let inserter = rowcast::source::open_insert(&database.config(), Migrate::Off)
         .await
         .expect("the tables are there");
-    let event = |number: i32, kind: &str| NewEvent {
-        channels: Channels::parse("tasks").expect("a good name"),
-        kind: kind.to_owned(),
-        payload: RawValue::from_string(number.to_string()).expect("a number is JSON"),
+    let event = |number: i32, kind: &str| {
+        NewEvent::new(
+            Channels::parse("tasks").expect("a good name"),
+            kind,
+            RawValue::from_string(number.to_string()).expect("a number is JSON"),
+        )
     };
     let ids = inserter
         .insert(&[event(1, "t"), event(2, "t"), event(3, "t")])
         .await
         .expect("good events are inserted");
+    let ids: Vec<_> = ids.iter().map(|inserted| inserted.id).collect();
     assert!(ids.len() == 3 && ids.is_sorted(), "{ids:?}");
     let half_good = [event(4, "t"), event(5, "not a word")];
     assert!(inserter.insert(&half_good).await.is_err());
     assert_eq!(
         inserter.insert(&[]).await.expect("nothing to insert"),
-        Vec::<EventId>::new()
+        Vec::new()
     );
     inserter
         .insert(&[event(6, "t")])
@@ -912,6 +916,44 @@ async fn our_own_inserts_are_whole_and_in_order(database: Database) {
         .expect("a refusal harms nobody else");
     let end = edge(&source).await;
     assert_eq!(numbers(&source, &start, &end).await, [1, 2, 3, 6]);
+}
+
+async fn of_a_key_there_is_one_event(database: Database) {
+    let source = database.open().await;
+    let start = edge(&source).await;
+    let open = async || rowcast::source::open_insert(&database.config(), Migrate::Off).await;
+    let (here, there) = (
+        open().await.expect("a table"),
+        open().await.expect("a table"),
+    );
+    let event = |number: i32, key: &str| {
+        let payload = RawValue::from_string(number.to_string()).expect("a number is JSON");
+        let channels = Channels::parse("tasks").expect("a good name");
+        NewEvent::new(channels, "t", payload).dedup_key(key)
+    };
+    let keyless = |number| {
+        let mut event = event(number, "");
+        event.dedup_key = None;
+        event
+    };
+    let events = [event(1, "a"), keyless(2), event(3, "b"), event(4, "a")];
+    let first = here.insert(&events).await.expect("good events");
+    let are_there = |rows: &[Inserted]| rows.iter().map(|row| row.is_duplicate).collect::<Vec<_>>();
+    assert_eq!(are_there(&first), [false, false, false, true]);
+    assert_eq!(first[3].id, first[0].id);
+    let events = [event(5, "b"), event(6, "c"), keyless(7), event(8, "a")];
+    let again = there.insert(&events).await.expect("good events");
+    assert_eq!(are_there(&again), [true, false, false, true]);
+    assert_eq!([again[0].id, again[3].id], [first[2].id, first[0].id]);
+    let mut other = event(9, "c");
+    other.kind = "another".into();
+    let refused = here.insert(&[keyless(10), event(11, "d"), other]).await;
+    assert!(
+        matches!(refused, Err(InsertError::KeyReused(2))),
+        "{refused:?}"
+    );
+    let end = edge(&source).await;
+    assert_eq!(numbers(&source, &start, &end).await, [1, 2, 3, 6, 7]);
 }
 
 async fn another_process_wakes_the_feed(database: Database) {

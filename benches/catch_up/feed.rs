@@ -140,7 +140,7 @@ impl Writer {
     /// Gives the ids of what is committed then.
     pub async fn write(&self, events: &[NewEvent]) -> Vec<i64> {
         let ids = self.0.insert(events).await.expect("events are inserted");
-        ids.into_iter().map(|id| id.0).collect()
+        ids.into_iter().map(|row| row.id.0).collect()
     }
 }
 
@@ -167,10 +167,9 @@ fn address_of(server: &Process) -> String {
 /// An event whose payload begins with a number.
 pub fn event(channel: &str, n: usize) -> NewEvent {
     let title = "x".repeat(PAYLOAD_BYTES - 22);
-    NewEvent {
-        channels: Channels::parse(channel).expect("a good name"),
-        kind: "task.updated".into(),
-        payload: RawValue::from_string(format!("{{\"n\":{n},\"title\":\"{title}\"}}"))
-            .expect("JSON"),
-    }
+    NewEvent::new(
+        Channels::parse(channel).expect("a good name"),
+        "task.updated",
+        RawValue::from_string(format!("{{\"n\":{n},\"title\":\"{title}\"}}")).expect("JSON"),
+    )
 }

@@ -145,7 +145,7 @@ async fn measure(kind: &str, clients: usize) {
     stop.store(true, Ordering::Relaxed);
     let mut written = writing.await.expect("rows are written");
     let ids = insert.insert(&[event("tasks")]).await;
-    let last = ids.expect("the last row is inserted")[0].0;
+    let last = ids.expect("the last row is inserted")[0].id.0;
     written.push((last, Target::Tasks));
     last_tx.send_replace(Some(last));
 
@@ -194,12 +194,11 @@ fn inbox(client: usize) -> String {
 }
 
 fn event(channel: &str) -> NewEvent {
-    NewEvent {
-        channels: Channels::parse(channel).expect("a good name"),
-        kind: "task.updated".into(),
-        payload: RawValue::from_string(format!("{{\"title\":\"{}\"}}", "x".repeat(180)))
-            .expect("JSON"),
-    }
+    NewEvent::new(
+        Channels::parse(channel).expect("a good name"),
+        "task.updated",
+        RawValue::from_string(format!("{{\"title\":\"{}\"}}", "x".repeat(180))).expect("JSON"),
+    )
 }
 
 /// Writes rows until it is to stop. Gives them with their ids.
@@ -232,7 +231,7 @@ fn write(
                 })
                 .collect();
             let ids = insert.insert(&events).await.expect("rows are inserted");
-            written.extend(ids.into_iter().map(|id| id.0).zip(targets));
+            written.extend(ids.into_iter().map(|row| row.id.0).zip(targets));
         }
         written
     })

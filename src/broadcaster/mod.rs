@@ -13,13 +13,13 @@ use futures_util::FutureExt as _;
 use futures_util::stream::{Stream, StreamExt as _};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::event::{Channel, Event};
+use crate::event::{Audience, Channel, Event};
 use crate::source::Source;
 use crate::stats::{Counters, Stats};
 use crate::tail::{self, Batch, PollInterval};
@@ -54,9 +54,9 @@ pub(crate) enum Item {
 /// A message without a row: not stored, not resumed, gone for whoever is away.
 #[derive(Debug)]
 pub(crate) struct Ephemeral {
-    /// Whom it is for: the subscribers of a channel, or everybody.
-    pub channel: Option<Channel>,
-    /// For a channel the `event` of a frame, for everybody the whole frame.
+    /// Whom it is for.
+    pub to: Audience,
+    /// For everybody the whole frame, else the `event` of one.
     pub json: Box<RawValue>,
 }
 
@@ -88,6 +88,8 @@ struct Shared {
     interval: PollInterval,
     counters: Arc<Counters>,
     listeners: Mutex<Listeners>,
+    /// Has the tail look at once.
+    woken: Arc<Notify>,
     catch_up: Semaphore,
     asking: Semaphore,
 }
@@ -131,6 +133,7 @@ impl Broadcaster {
                 next_id: 0,
                 stopped: false,
             }),
+            woken: Arc::default(),
             catch_up: Semaphore::new(CATCH_UP_READERS),
             asking: Semaphore::new(CATCH_UP_ASKERS),
         });
@@ -196,7 +199,33 @@ impl Broadcaster {
     /// # Errors
     /// When the message does not serialize to JSON.
     pub async fn broadcast_to_all(&self, message: &(impl Serialize + ?Sized)) -> Result<(), Error> {
-        self.send_ephemeral(None, message).await
+        self.send_ephemeral(Audience::All, message).await
+    }
+
+    /// Sends an event that is no row to the subscribers of a channel, on this server. Whoever is away misses it.
+    ///
+    /// # Errors
+    /// When the event does not serialize to JSON.
+    pub async fn broadcast_to_channel(
+        &self,
+        channel: Channel,
+        event: &(impl Serialize + ?Sized),
+    ) -> Result<(), Error> {
+        self.send_ephemeral(Audience::Channel(channel), event).await
+    }
+
+    /// Sends an event that is no row to every connection of a user, on this server, whatever it subscribes to. Whoever is
+    /// away misses it.
+    ///
+    /// # Errors
+    /// When the event does not serialize to JSON.
+    pub async fn send_to_user(
+        &self,
+        user: &str,
+        event: &(impl Serialize + ?Sized),
+    ) -> Result<(), Error> {
+        self.send_ephemeral(Audience::User(user.into()), event)
+            .await
     }
 
     /// Sends an event that is no row to the subscribers of `inbox:<recipient>`. Whoever is away misses it.
@@ -211,7 +240,12 @@ impl Broadcaster {
         let channel = Channel::parse(&format!("inbox:{recipient}")).map_err(|error| {
             Error::Config(format!("address the inbox of {recipient:?}: {error}"))
         })?;
-        self.send_ephemeral(Some(channel), event).await
+        self.broadcast_to_channel(channel, event).await
+    }
+
+    /// Has the table looked at now, for whoever has just inserted into it. Without it, it is found at the next look.
+    pub fn wake(&self) {
+        self.shared.woken.notify_one();
     }
 
     /// How many clients are connected.
@@ -253,16 +287,16 @@ impl Broadcaster {
         Table::new(Arc::clone(&self.shared))
     }
 
-    /// Sends a message that is no row to the subscribers of a channel, or to everybody.
+    /// Sends a message that is no row.
     pub(crate) async fn send_ephemeral(
         &self,
-        channel: Option<Channel>,
+        to: Audience,
         message: &(impl Serialize + ?Sized),
     ) -> Result<(), Error> {
         let json = to_raw_value(message)
             .map_err(|error| Error::Config(format!("send a message that is not JSON: {error}")))?;
         self.shared
-            .hand_out(Item::Ephemeral(Arc::new(Ephemeral { channel, json })))
+            .hand_out(Item::Ephemeral(Arc::new(Ephemeral { to, json })))
             .await;
         Ok(())
     }
@@ -298,6 +332,7 @@ async fn run_tail(shared: Arc<Shared>, interval: PollInterval) {
             edge,
             interval,
             Arc::clone(&shared.counters),
+            Arc::clone(&shared.woken),
         );
         let hand_out = batches.for_each(|batch| shared.hand_out(Item::Batch(Arc::new(batch))));
         if AssertUnwindSafe(hand_out).catch_unwind().await.is_err() {

@@ -140,12 +140,11 @@ async fn write(database: &dyn Insert) -> Result<(), Error> {
                 )
             }
         };
-        let event = NewEvent {
-            channels: Channels::parse(&channel)
-                .map_err(|error| Error::Config(error.to_string()))?,
-            kind: kind.to_owned(),
-            payload: to_raw_value(&payload).map_err(|error| Error::Config(error.to_string()))?,
-        };
+        let event = NewEvent::new(
+            Channels::parse(&channel).map_err(|error| Error::Config(error.to_string()))?,
+            kind,
+            to_raw_value(&payload).map_err(|error| Error::Config(error.to_string()))?,
+        );
         database.insert(&[event]).await?;
         sleep(Duration::from_millis(fastrand::u64(200..1200))).await;
     }

@@ -21,10 +21,15 @@ pub(super) async fn run(mut args: ServeArgs, file: Option<Arc<ConfigFile>>) -> R
     if config.auth.is_none() {
         if server.address().ip().is_loopback() {
             tracing::warn!(
-                "no key: everybody on this machine can read every channel; --jwt-secret-file asks for tokens"
+                "no key: everybody on this machine can read every channel, and publish to it; --jwt-secret-file asks for tokens"
             );
         } else {
             tracing::warn!("public: everybody who reaches this address can read every channel");
+        }
+        if config.network.publish.public {
+            tracing::warn!(
+                "public: everybody who reaches this address can publish to every channel"
+            );
         }
     }
     banner::print(&server, &config.database);

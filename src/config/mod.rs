@@ -286,6 +286,13 @@ impl TryFrom<ServeArgs> for Config {
                     .into(),
             ));
         }
+        if args.network.public_publish && auth.is_some() {
+            return Err(Error::Config(
+                "--public-publish lets everybody publish to every channel, and a key lets in only those with a token; choose \
+                 one"
+                    .into(),
+            ));
+        }
         if !args.listen.ip().is_loopback() && !args.public && auth.is_none() {
             return Err(Error::Config(format!(
                 "--listen {} can be reached from other machines, and clients are not asked who they are; make a key with \

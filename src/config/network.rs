@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::duration::{time, time_above_zero};
 use crate::error::Error;
-use crate::http::{NetworkOptions, OriginRule, TlsFiles};
+use crate::http::{NetworkOptions, OriginRule, PublishOptions, TlsFiles};
 
 /// Long enough for ten thousand clients to be sent elsewhere without a rush, short enough for whoever restarts.
 pub(super) const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(10);
@@ -76,6 +76,19 @@ pub struct NetworkArgs {
     /// Most failed authentications of one IP address in a minute; 0 is no limit. Good tokens are accepted all the same.
     #[arg(long, value_name = "N", default_value_t = NetworkOptions::default().auth_failures_max as u32, env = "ROWCAST_MAX_AUTH_FAILURES", help_heading = "Limits")]
     pub max_auth_failures: u32,
+
+    /// Let everybody who reaches the server publish to every channel, where nobody is asked for a token. Without it only
+    /// this machine may.
+    #[arg(long, env = "ROWCAST_PUBLIC_PUBLISH")]
+    pub public_publish: bool,
+
+    /// Largest body of a request that publishes.
+    #[arg(long, value_name = "BYTES", default_value_t = PublishOptions::default().bytes_max as u32, value_parser = clap::value_parser!(u32).range(1024..=67_108_864), env = "ROWCAST_MAX_PUBLISH_BYTES", help_heading = "Limits")]
+    pub max_publish_bytes: u32,
+
+    /// Most events that a user, or an IP address without one, may publish in a minute; 0 is no limit.
+    #[arg(long, value_name = "EVENTS", default_value_t = PublishOptions::default().events_per_minute_max as u32, env = "ROWCAST_MAX_PUBLISHES_PER_MINUTE", help_heading = "Limits")]
+    pub max_publishes_per_minute: u32,
 }
 
 impl NetworkArgs {
@@ -104,6 +117,11 @@ impl NetworkArgs {
             auth_failures_max: self.max_auth_failures as usize,
             handshake_timeout: self.handshake_timeout,
             tls,
+            publish: PublishOptions {
+                public: self.public_publish,
+                bytes_max: self.max_publish_bytes as usize,
+                events_per_minute_max: self.max_publishes_per_minute as usize,
+            },
         })
     }
 }

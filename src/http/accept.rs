@@ -26,8 +26,9 @@ use super::gate::connections_of_open_files;
 use super::lobby::{Lobby, Visitor};
 use super::peer::Peer;
 use super::tls::{self, Tls};
-use super::{Endpoints, Gate, not_found, routes_with};
+use super::{Endpoints, Gate, not_found, publishing, routes_with};
 use crate::hub::Hub;
+use crate::publisher::Publisher;
 
 /// Largest head of a request, in bytes: a token and the cookies of an application's other parts fit twice.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -46,16 +47,18 @@ pub(crate) async fn serve(
     hub: &Hub,
     gate: &Gate,
     endpoints: &Endpoints,
+    publisher: Publisher,
     tls: Option<Arc<Tls>>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) {
     let gate = gate.counting(hub);
-    let routes = TowerToHyperService::new(warp::service(
-        routes_with(hub, &gate, endpoints)
-            .recover(not_found)
-            .unify(),
-    ));
+    let routes = routes_with(hub, &gate, endpoints)
+        .or(publishing(hub, &gate, publisher))
+        .unify()
+        .recover(not_found)
+        .unify();
+    let routes = TowerToHyperService::new(warp::service(routes));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(gate.options().handshake_timeout)

@@ -21,7 +21,7 @@ use super::{limits, problem, token};
 use crate::auth::{AuthError, Authenticator, Identity, Permit};
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::limits::{AuthFailures, Limits, Place, Places, UserPlace, Users};
+use crate::limits::{AuthFailures, Limits, Place, Places, Publishes, UserPlace, Users};
 use crate::session::{Entrance, Terms};
 use crate::stats::Counters;
 
@@ -111,6 +111,7 @@ impl Gate {
             limits: Arc::new(Limits {
                 users: Users::new(options.connections_per_user_max),
                 failures: AuthFailures::new(options.auth_failures_max),
+                publishes: Publishes::new(options.publish.events_per_minute_max),
             }),
             options,
         };
@@ -131,6 +132,15 @@ impl Gate {
 
     pub(super) fn options(&self) -> &NetworkOptions {
         &self.rules.options
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.rules.limits
+    }
+
+    /// Whether it is reached from this machine only, and nobody has said that it is for others.
+    pub(super) fn is_for_this_machine(&self) -> bool {
+        self.rules.strictness.loopback && !self.rules.options.public
     }
 
     pub(super) fn counters(&self) -> &Counters {

@@ -11,7 +11,9 @@ use crate::limits::{Limit, OverLimit};
 pub(super) fn respond(over: &OverLimit) -> Response {
     let status = match over.limit {
         Limit::Server => StatusCode::SERVICE_UNAVAILABLE,
-        Limit::Address | Limit::User | Limit::AuthFailures => StatusCode::TOO_MANY_REQUESTS,
+        Limit::Address | Limit::User | Limit::AuthFailures | Limit::Publishes => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
     };
     let mut response = problem(status, over.code(), &over.message());
     let headers = response.headers_mut();

@@ -2,6 +2,7 @@
 
 mod accept;
 mod admin;
+mod body;
 mod endpoint;
 mod events;
 mod front;
@@ -16,6 +17,7 @@ mod options;
 mod origin;
 mod outbox;
 mod peer;
+mod publish;
 mod query;
 mod sse;
 mod stats;
@@ -34,6 +36,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
 use crate::hub::Hub;
+use crate::publisher::Publisher;
 
 use gate::Admission;
 
@@ -42,7 +45,7 @@ pub(crate) use admin::Admin;
 pub use endpoint::{EndpointAuth, EndpointError, EndpointSpec, Endpoints};
 pub use gate::Gate;
 pub(crate) use gate::connections_of_open_files;
-pub use options::{NetworkOptions, TlsFiles};
+pub use options::{NetworkOptions, PublishOptions, TlsFiles};
 pub(crate) use origin::read as read_origins;
 pub use origin::{OriginRule, Site};
 pub(crate) use tls::{Tls, check as check_tls};
@@ -95,11 +98,16 @@ pub fn routes_with(
         warp::path!("cursor").and(admitted(&gate, events::cursor(hub.clone(), gate.clone())));
     let plain = sse.or(events).unify().or(cursor).unify();
     let preflight = warp::path!("sse")
-        .or(warp::path!("events"))
-        .unify()
         .or(warp::path!("cursor"))
         .unify()
-        .and(admitted(&gate, warp::options().map(allow)));
+        .and(admitted(&gate, warp::options().map(|| allow("GET"))));
+    let published = warp::path!("events")
+        .map(|| "GET, POST")
+        .or(warp::path!("broadcast").map(|| "POST"))
+        .unify()
+        .and(warp::options())
+        .map(allow);
+    let preflight = preflight.or(admitted(&gate, published)).unify();
     let feed = socket.or(plain).unify().or(preflight).unify();
     let feed = feed.or(stats).unify().recover(gate::turned_away).unify();
     feed.or(health).unify().or(ready).unify()
@@ -122,14 +130,18 @@ where
 }
 
 /// What a browser is told that asks whether a page of another origin may send headers of its own.
-fn allow() -> Response {
+fn allow(methods: &'static str) -> Response {
     let mut response = warp::reply::with_status("", StatusCode::NO_CONTENT).into_response();
     let headers = response.headers_mut();
     for (name, value) in [
-        (ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+        (ACCESS_CONTROL_ALLOW_METHODS, methods),
         (
             ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, cache-control, if-none-match, last-event-id",
+            if methods == "GET" {
+                "authorization, cache-control, if-none-match, last-event-id"
+            } else {
+                "authorization, cache-control, content-type, idempotency-key, if-none-match, last-event-id"
+            },
         ),
         (ACCESS_CONTROL_MAX_AGE, "600"),
     ] {
@@ -158,19 +170,28 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     warp::reply::with_status(warp::reply::json(body), status).into_response()
 }
 
+/// The routes that publish, beside those of a feed.
+pub(crate) fn publishing(
+    hub: &Hub,
+    gate: &Gate,
+    publisher: Publisher,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
+    publish::routes(&gate.counting(hub), publisher)
+}
+
 /// What no route takes.
 pub(crate) async fn not_found(rejection: Rejection) -> Result<Response, std::convert::Infallible> {
     let (status, error, message) = if rejection.is_not_found() {
         (
             StatusCode::NOT_FOUND,
             "not_found",
-            "there are /ws, /sse, /events, /cursor, /healthz, /readyz and /api/v1/ws/stats",
+            "there are /ws, /sse, /events, /cursor, /broadcast, /healthz, /readyz and /api/v1/ws/stats",
         )
     } else {
         (
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
-            "every path here answers GET only",
+            "this path answers GET only",
         )
     };
     let mut response = problem(status, error, message);

@@ -35,6 +35,32 @@ pub struct NetworkOptions {
     pub handshake_timeout: Duration,
     /// Certificate and key of a server that speaks TLS itself.
     pub tls: Option<TlsFiles>,
+    /// Who may publish, and how much.
+    pub publish: PublishOptions,
+}
+
+/// What may be published over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishOptions {
+    /// Where nobody is asked for a token: whether everybody who reaches the server may publish. Otherwise only this machine
+    /// may, where the server is for this machine.
+    pub public: bool,
+    /// Largest body of a request, in bytes.
+    pub bytes_max: usize,
+    /// Most events of a user, or of an address without one, in a minute. 0: no limit.
+    pub events_per_minute_max: usize,
+}
+
+impl Default for PublishOptions {
+    fn default() -> Self {
+        Self {
+            public: false,
+            // A thousand events of a kilobyte.
+            bytes_max: 1024 * 1024,
+            // Ten a second: more than a person causes, and what a disk does not notice.
+            events_per_minute_max: 600,
+        }
+    }
 }
 
 impl Default for NetworkOptions {
@@ -54,6 +80,7 @@ impl Default for NetworkOptions {
             // A slow phone needs three; who needs more is no browser.
             handshake_timeout: Duration::from_secs(10),
             tls: None,
+            publish: PublishOptions::default(),
         }
     }
 }

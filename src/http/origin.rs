@@ -251,7 +251,7 @@ fn is_same(site: &Site, host: &str, tls: bool) -> bool {
 }
 
 /// `name:port` → both; the port of `[::1]` is behind the bracket.
-fn split_port(host: &str) -> (&str, Option<u16>) {
+pub(super) fn split_port(host: &str) -> (&str, Option<u16>) {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') && !name.is_empty() => match port.parse() {
             Ok(port) => (name, Some(port)),
@@ -261,7 +261,7 @@ fn split_port(host: &str) -> (&str, Option<u16>) {
     }
 }
 
-fn is_loopback(name: &str) -> bool {
+pub(super) fn is_loopback(name: &str) -> bool {
     // Browsers send all names below localhost to this machine, whatever a resolver says.
     let name = name.to_ascii_lowercase();
     if name == "localhost" || name.ends_with(".localhost") {

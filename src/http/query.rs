@@ -46,13 +46,14 @@ impl Query {
         let is_known = |name: &str| name == token::PARAMETER || names.contains(&name);
         match self.0.iter().find(|(name, _)| !is_known(name)) {
             None => Ok(()),
-            Some((name, _)) => Err(refuse(
-                "bad_request",
-                &format!(
-                    "there is no parameter {name:?}; there are {}",
-                    names.join(", ")
-                ),
-            )),
+            Some((name, _)) => {
+                let known = match names {
+                    [] => "none is expected here".to_owned(),
+                    names => format!("there are {}", names.join(", ")),
+                };
+                let message = format!("there is no parameter {name:?}; {known}");
+                Err(refuse("bad_request", &message))
+            }
         }
     }
 

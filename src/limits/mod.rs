@@ -3,6 +3,8 @@
 
 mod allowance;
 mod failures;
+mod publishes;
+mod windows;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,6 +18,7 @@ use crate::stats::Counters;
 
 pub(crate) use allowance::Allowance;
 pub(crate) use failures::AuthFailures;
+pub(crate) use publishes::Publishes;
 
 /// When to try again where all places are taken. Nobody knows when one gets free; soon, with many clients.
 const PLACE_RETRY: Duration = Duration::from_secs(5);
@@ -169,6 +172,8 @@ pub(crate) enum Limit {
     User,
     /// Failed authentications of an address.
     AuthFailures,
+    /// Events that a user, or an address without one, has published.
+    Publishes,
 }
 
 /// A limit is reached: which, how much it is, and when to try again. How that is said is the transport's.
@@ -195,6 +200,7 @@ impl OverLimit {
             Limit::Address => &counters.ip_limit_refused,
             Limit::User => &counters.user_limit_refused,
             Limit::AuthFailures => &counters.auth_failures_limited,
+            Limit::Publishes => &counters.publishes_limited,
         }
         .add(1);
         self
@@ -207,6 +213,7 @@ impl OverLimit {
             Limit::Address => "ip_connection_limit",
             Limit::User => "user_connection_limit",
             Limit::AuthFailures => "too_many_auth_failures",
+            Limit::Publishes => "publish_rate_limit",
         }
     }
 
@@ -222,6 +229,9 @@ impl OverLimit {
             Limit::AuthFailures => format!(
                 "more than {max} failed authentications in a minute; try again with a token that is good"
             ),
+            Limit::Publishes => {
+                format!("at most {max} events of one user or address in a minute; try again then")
+            }
         }
     }
 
@@ -231,10 +241,11 @@ impl OverLimit {
     }
 }
 
-/// What the clients of a server share: places of each user, and failed authentications of each address.
+/// What the clients of a server share: places of each user, failed authentications of each address, events published.
 pub(crate) struct Limits {
     pub users: Users,
     pub failures: AuthFailures,
+    pub publishes: Publishes,
 }
 
 impl Limits {
@@ -323,6 +334,7 @@ mod tests {
             Limit::Address,
             Limit::User,
             Limit::AuthFailures,
+            Limit::Publishes,
         ] {
             let over = OverLimit::new(limit, 4_294_967_295, Duration::from_millis(1500));
             assert!(over.message().len() <= 123, "{}", over.message());

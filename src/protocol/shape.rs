@@ -13,7 +13,7 @@ use super::client::{ClientFrame, Refusal};
 use super::frame::{push_text_frame, text_frame};
 use super::preset::{DEFAULT_PRESET, Preset, Presets, View};
 use super::server::{ServerFrame, json, write_json};
-use crate::event::{Channel, Channels, Event};
+use crate::event::{Channels, Event};
 
 /// How frames are put on the wire. Cheap to clone.
 #[derive(Clone)]
@@ -206,7 +206,7 @@ impl Shape {
     }
 
     /// An event that is no row. Not every member has to be there that a row has.
-    pub(crate) fn ephemeral(&self, channel: &Channel, event: &RawValue) -> Bytes {
+    pub(crate) fn ephemeral(&self, channel: &str, event: &RawValue) -> Bytes {
         #[derive(serde::Serialize)]
         struct EphemeralFrame<'a> {
             r#type: &'static str,
@@ -215,7 +215,8 @@ impl Shape {
         }
         if let Some(preset) = self.preset() {
             let mut frames = Vec::new();
-            let channels = Channels::from(channel.clone());
+            // The channel of a user is none, where its id makes no name.
+            let channels = Channels::parse(channel).unwrap_or_else(|_| Channels::of_users());
             let push = |_: Option<&str>, json: &[u8]| push_text_frame(&mut frames, json);
             if !preset.event(&View::ephemeral(event), &channels, None, push) {
                 return frames.into();
@@ -223,7 +224,7 @@ impl Shape {
         }
         let json = json(&EphemeralFrame {
             r#type: "event",
-            channels: [channel.as_str()],
+            channels: [channel],
             event,
         });
         let mut frame = Vec::with_capacity(json.len() + 64);

@@ -14,7 +14,7 @@ use super::SETTLE;
 use crate::auth::{Authenticator, Grants, Identity};
 use crate::event::{ChannelPattern, Channels};
 use crate::hub::{Connection, Frames, Hub, Written};
-use crate::limits::{AuthFailures, Limits, Users};
+use crate::limits::{AuthFailures, Limits, Publishes, Users};
 use crate::protocol::CloseCode;
 use crate::session::{Entrance, Session, Terms};
 
@@ -131,6 +131,7 @@ impl Client {
             limits: Arc::new(Limits {
                 users: Users::new(0),
                 failures: AuthFailures::new(0),
+                publishes: Publishes::new(0),
             }),
             terms: Arc::new(Terms::plain(hub.shapes().web_socket())),
         };

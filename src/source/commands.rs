@@ -1,6 +1,7 @@
 //! What an administrator orders, and how it reaches every server of one database: the `Commands` trait, which is to
 //! `Source` what `Insert` is. When to look, and what to do about a command, is not decided here.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{DatabaseConfig, DatabaseKind};
 use crate::error::Error;
-use crate::event::{Channel, EventId};
+use crate::event::{Audience, Channel, EventId};
 
 #[cfg(feature = "postgres")]
 use super::postgres::PostgresCommands;
@@ -70,9 +71,9 @@ pub enum Order {
     DisconnectUser(String),
     /// Tell whoever is connected now; nothing of it is stored for others.
     Broadcast {
-        /// The subscribers of this channel, or everybody.
-        channel: Option<Channel>,
-        /// JSON: for a channel the `event` of a frame, for everybody the whole frame.
+        /// Whom to tell.
+        to: Audience,
+        /// JSON: for everybody the whole frame, else the `event` of one.
         message: Box<RawValue>,
     },
 }
@@ -125,24 +126,31 @@ pub fn open_commands(config: &DatabaseConfig) -> Result<Arc<dyn Commands>, Error
     }
 }
 
+/// What the subject of a broadcast begins with that is for a user. With its space it is the beginning of no channel, so that
+/// a version that does not know it leaves it.
+const USER: &str = "user ";
+
 /// The columns of a row.
 pub(super) struct Columns<'a> {
     pub kind: &'static str,
-    pub subject: Option<&'a str>,
+    pub subject: Option<Cow<'a, str>>,
     pub payload: Option<&'a str>,
 }
 
 impl Order {
     pub(super) fn columns(&self) -> Columns<'_> {
         let (kind, subject, payload) = match self {
-            Self::RevokeUser(user) => ("revoke_user", Some(user.as_str()), None),
-            Self::RevokeToken(id) => ("revoke_token", Some(id.as_str()), None),
-            Self::DisconnectUser(user) => ("disconnect_user", Some(user.as_str()), None),
-            Self::Broadcast { channel, message } => (
-                "broadcast",
-                channel.as_ref().map(Channel::as_str),
-                Some(message.get()),
-            ),
+            Self::RevokeUser(user) => ("revoke_user", Some(user.into()), None),
+            Self::RevokeToken(id) => ("revoke_token", Some(id.into()), None),
+            Self::DisconnectUser(user) => ("disconnect_user", Some(user.into()), None),
+            Self::Broadcast { to, message } => {
+                let subject = match to {
+                    Audience::All => None,
+                    Audience::Channel(channel) => Some(channel.as_str().into()),
+                    Audience::User(user) => Some(Cow::Owned(format!("{USER}{user}"))),
+                };
+                ("broadcast", subject, Some(message.get()))
+            }
         };
         Columns {
             kind,
@@ -161,10 +169,16 @@ impl Order {
             ("revoke_user", Some(user), None) => Some(Self::RevokeUser(user)),
             ("revoke_token", Some(id), None) => Some(Self::RevokeToken(id)),
             ("disconnect_user", Some(user), None) => Some(Self::DisconnectUser(user)),
-            ("broadcast", channel, Some(message)) => {
-                let channel = channel.map(|name| Channel::parse(&name)).transpose().ok()?;
+            ("broadcast", subject, Some(message)) => {
+                let to = match subject {
+                    None => Audience::All,
+                    Some(name) => match name.strip_prefix(USER) {
+                        Some(user) => Audience::User(user.into()),
+                        None => Audience::Channel(Channel::parse(&name).ok()?),
+                    },
+                };
                 let message = RawValue::from_string(message).ok()?;
-                Some(Self::Broadcast { channel, message })
+                Some(Self::Broadcast { to, message })
             }
             _ => None,
         }

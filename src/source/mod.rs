@@ -5,6 +5,7 @@ mod commands;
 pub(crate) mod doctor;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod insert;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod probe;
@@ -23,11 +24,13 @@ use url::Url;
 
 use crate::cursor::{Cursor, Position, Within};
 use crate::error::Error;
-use crate::event::{ChannelPattern, Event, EventId, NewEvent};
+use crate::event::{ChannelPattern, Event, EventId};
 
 pub use commands::{
     Command, Commands, Committed, NewCommand, Order, SUBJECT_BYTES_MAX, open_commands,
 };
+pub(crate) use insert::open_insert_lazily;
+pub use insert::{Insert, InsertError, Inserted, open_insert};
 pub(crate) use probe::{Ending, Probe, open_probe};
 pub use prune::{Prune, PruneBatch, Pruned, open_prune};
 
@@ -89,15 +92,6 @@ pub trait Source: Send + Sync + 'static {
     fn postpone_wakes(&self, _lease: Duration) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(std::future::ready(Ok(())))
     }
-}
-
-/// A table of events that can be written to.
-pub trait Insert: Send + Sync + 'static {
-    /// Inserts the events in one transaction and gives their ids, in order.
-    ///
-    /// # Errors
-    /// When the database is not reachable or refuses one of them; then none is inserted.
-    fn insert<'a>(&'a self, events: &'a [NewEvent]) -> BoxFuture<'a, Result<Vec<EventId>, Error>>;
 }
 
 /// The rows committed after one position and up to another.
@@ -349,26 +343,6 @@ pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Arc<dyn S
         )),
         #[cfg(feature = "sqlite")]
         DatabaseKind::Sqlite => Ok(Arc::new(sqlite::SqliteSource::open(config, migrate).await?)),
-        #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
-        _ => unreachable!("DatabaseUrl::parse refuses databases that were not built in"),
-    }
-}
-
-/// Opens the database for inserting, as [`open`] does for reading.
-///
-/// # Errors
-/// As [`open`].
-pub async fn open_insert(
-    config: &DatabaseConfig,
-    migrate: Migrate,
-) -> Result<Arc<dyn Insert>, Error> {
-    match config.url.kind() {
-        #[cfg(feature = "postgres")]
-        DatabaseKind::Postgres => Ok(Arc::new(
-            postgres::PostgresInsert::open(config, migrate).await?,
-        )),
-        #[cfg(feature = "sqlite")]
-        DatabaseKind::Sqlite => Ok(Arc::new(sqlite::SqliteInsert::open(config, migrate).await?)),
         #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
         _ => unreachable!("DatabaseUrl::parse refuses databases that were not built in"),
     }

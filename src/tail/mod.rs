@@ -53,14 +53,14 @@ pub struct Batch {
     pub reset: bool,
 }
 
-/// Follows the source from `cursor` on. Dropping the stream ends it.
+/// Follows the source from `cursor` on, and looks at once when it is `woken`. Dropping the stream ends it.
 pub(crate) fn follow(
     source: Arc<dyn Source>,
     cursor: Cursor,
     interval: PollInterval,
     stats: Arc<Counters>,
+    woken: Arc<Notify>,
 ) -> impl Stream<Item = Batch> {
-    let woken = Arc::new(Notify::new());
     let listen = pass_on(source.wakes(), Arc::clone(&woken), Arc::clone(&stats));
     let batches = stream! {
         let mut pace = Pace::new(interval);
@@ -409,6 +409,7 @@ mod tests {
             Cursor::after_id(0, 0),
             PollInterval::default(),
             Arc::default(),
+            Arc::default(),
         );
         let mut batches = std::pin::pin!(batches);
         tokio::select! {
@@ -426,6 +427,7 @@ mod tests {
             Cursor::after_id(0, 0),
             PollInterval::default(),
             Arc::clone(&stats),
+            Arc::default(),
         );
         let mut batches = std::pin::pin!(batches);
         for (seconds, errors) in [(9, 0), (2, 1)] {

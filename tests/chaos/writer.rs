@@ -42,11 +42,11 @@ impl Writer {
                             channel()
                         };
                         let text = "x".repeat(fastrand::usize(bytes.clone()));
-                        NewEvent {
-                            channels: Channels::parse(&names).expect("names in rule"),
-                            kind: "chaos.row".into(),
-                            payload: to_raw_value(&text).expect("JSON"),
-                        }
+                        NewEvent::new(
+                            Channels::parse(&names).expect("names in rule"),
+                            "chaos.row",
+                            to_raw_value(&text).expect("JSON"),
+                        )
                     })
                     .collect();
                 let _ = timeout(ANSWER_TIMEOUT, insert.insert(&events)).await;

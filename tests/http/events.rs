@@ -182,7 +182,7 @@ async fn state_and_stream_meet_without_a_race() {
 #[tokio::test]
 async fn browsers_and_watchers_ask_first() {
     let feed = Feed::start().await;
-    for path in ["/sse?channels=a", "/events?channels=a", "/cursor"] {
+    for path in ["/sse?channels=a", "/cursor"] {
         let request = format!(
             "OPTIONS {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nOrigin: http://localhost:5173\r\n\
              Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: if-none-match\r\n\r\n"

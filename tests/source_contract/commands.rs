@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowcast::Channel;
 use rowcast::source::{Command, Commands, NewCommand, Order, open_commands};
+use rowcast::{Audience, Channel};
 use serde_json::value::RawValue;
 
 use crate::support::{Database, until};
@@ -33,11 +33,15 @@ async fn every_server_reads_what_was_issued(database: Database) {
         Order::RevokeToken("7f3a".into()),
         Order::DisconnectUser("ben".into()),
         Order::Broadcast {
-            channel: None,
+            to: Audience::All,
             message: message.clone(),
         },
         Order::Broadcast {
-            channel: Some(channel),
+            to: Audience::Channel(channel),
+            message: message.clone(),
+        },
+        Order::Broadcast {
+            to: Audience::User("ann 'o' x".into()),
             message,
         },
     ];

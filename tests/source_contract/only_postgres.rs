@@ -568,11 +568,11 @@ async fn inserts_go_on_after_the_database_was_restarted() {
         .await
         .expect("an empty database");
     let row = |number: u32| {
-        [rowcast::NewEvent {
-            channels: rowcast::Channels::parse("tasks").expect("a channel"),
-            kind: "task.created".into(),
-            payload: serde_json::value::to_raw_value(&number).expect("JSON"),
-        }]
+        [rowcast::NewEvent::new(
+            rowcast::Channels::parse("tasks").expect("a channel"),
+            "task.created",
+            serde_json::value::to_raw_value(&number).expect("JSON"),
+        )]
     };
     insert.insert(&row(1)).await.expect("it is there");
     let server = Arc::clone(&postgres);

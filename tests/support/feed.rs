@@ -175,16 +175,16 @@ pub fn database_in(folder: &tempfile::TempDir) -> DatabaseConfig {
 }
 
 pub fn row(channels: &str, payload: &Value) -> NewEvent {
-    NewEvent {
-        channels: Channels::parse(channels).expect("channels in rule"),
-        kind: "test.row".into(),
-        payload: to_raw_value(payload).expect("JSON"),
-    }
+    NewEvent::new(
+        Channels::parse(channels).expect("channels in rule"),
+        "test.row",
+        to_raw_value(payload).expect("JSON"),
+    )
 }
 
 pub async fn insert_into(insert: &Arc<dyn Insert>, rows: &[NewEvent]) -> Vec<i64> {
     let ids = soon("insert", insert.insert(rows)).await.expect("inserts");
-    ids.into_iter().map(|EventId(id)| id).collect()
+    ids.into_iter().map(|inserted| inserted.id.0).collect()
 }
 
 /// A WebSocket client that has seen one of everything.

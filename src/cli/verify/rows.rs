@@ -20,11 +20,11 @@ pub(super) struct RowKey {
 
 impl RowKey {
     pub(super) fn event(self, channel: &Channel) -> NewEvent {
-        NewEvent {
-            channels: channel.clone().into(),
-            kind: "rowcast.verify".to_owned(),
-            payload: to_raw_value(&self).expect("two numbers are JSON"),
-        }
+        NewEvent::new(
+            channel.clone(),
+            "rowcast.verify",
+            to_raw_value(&self).expect("two numbers are JSON"),
+        )
     }
 }
 

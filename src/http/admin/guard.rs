@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use subtle::ConstantTimeEq as _;
 use warp::http::header::{
-    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+    AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
 };
 use warp::http::uri::Authority;
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use crate::http::problem;
+use crate::http::{body, problem};
 
 /// Browsers say with it whose page it is that sends a request.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -55,12 +55,8 @@ impl Guard {
             return Some(response);
         }
         // A form of a web page cannot be of this type.
-        if method == Method::POST && !is_json(headers) {
-            return Some(problem(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "content_type",
-                "send `Content-Type: application/json`, and a JSON object",
-            ));
+        if method == Method::POST && !body::is_json(headers) {
+            return Some(body::not_json());
         }
         None
     }
@@ -101,12 +97,4 @@ fn is_host_of_this_machine(host: &HeaderValue) -> bool {
         .and_then(|name| name.strip_suffix(']'))
         .unwrap_or(name);
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let essence = kind.and_then(|kind| kind.split(';').next());
-    essence.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }

@@ -8,7 +8,7 @@ mod why;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -16,13 +16,13 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use warp::Filter as _;
 use warp::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use warp::http::{Method, StatusCode};
 use warp::reply::Response;
 
-use super::{Health, json, problem};
+use super::{Health, body, json, problem};
 use crate::commands::Desk;
 use crate::error::Error;
 use crate::hub::{Checks, Hub, Stuck};
@@ -205,22 +205,9 @@ impl Admin {
         body: impl Stream<Item = Result<impl warp::Buf, warp::Error>>,
         read: fn(&[u8]) -> orders::Read,
     ) -> Response {
-        let body = match timeout(BODY_TIMEOUT, read_body(body)).await {
-            Ok(Some(body)) => body,
-            Ok(None) => {
-                return problem(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "too_large",
-                    &format!("a body has at most {BODY_BYTES_MAX} bytes"),
-                );
-            }
-            Err(_) => {
-                return problem(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "timeout",
-                    "the body did not come in time",
-                );
-            }
+        let body = match body::read(body, BODY_BYTES_MAX, BODY_TIMEOUT).await {
+            Ok(body) => body,
+            Err(answer) => return *answer,
         };
         let (order, valid) = match read(&body) {
             Ok(read) => read,
@@ -273,27 +260,6 @@ fn code(checks: &Checks) -> StatusCode {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     }
-}
-
-/// All of a body, or none when it is too large or breaks off.
-async fn read_body(
-    body: impl Stream<Item = Result<impl warp::Buf, warp::Error>>,
-) -> Option<Vec<u8>> {
-    let mut body = std::pin::pin!(body);
-    let mut all = Vec::new();
-    while let Some(piece) = body.next().await {
-        let mut piece = piece.ok()?;
-        if all.len() + piece.remaining() > BODY_BYTES_MAX {
-            return None;
-        }
-        while piece.has_remaining() {
-            let chunk = piece.chunk();
-            all.extend_from_slice(chunk);
-            let length = chunk.len();
-            piece.advance(length);
-        }
-    }
-    Some(all)
 }
 
 fn other_method(method: &'static str) -> Response {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::event::Channel;
+use crate::event::{Audience, Channel};
 use crate::source::Order;
 
 /// How long a revocation counts unless told: longer than tokens should live, as one that outlives it counts again.
@@ -73,7 +73,8 @@ pub(super) fn broadcast(body: &[u8]) -> Read {
         .map(|name| Channel::parse(&name))
         .transpose()
         .map_err(|error| format!("`channel`: {error}"))?;
-    Ok((Order::Broadcast { channel, message }, Duration::ZERO))
+    let to = channel.map_or(Audience::All, Audience::Channel);
+    Ok((Order::Broadcast { to, message }, Duration::ZERO))
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {

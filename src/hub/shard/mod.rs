@@ -23,7 +23,7 @@ use super::{Connection, Delivery, FLOODING, HubOptions, REFETCH, Request, Writte
 use crate::auth::Identity;
 use crate::broadcaster::Ephemeral;
 use crate::cursor::Cursor;
-use crate::event::ChannelPattern;
+use crate::event::{Audience, ChannelPattern};
 use crate::protocol::{
     CloseCode, Encoded, Limits, PROTOCOL_VERSION, RequestId, ResetReason, ServerFrame, Shape,
 };
@@ -394,16 +394,32 @@ impl Shard {
 
     /// Gives what is no row to whom it is for.
     async fn pass_on(&mut self, message: &Ephemeral) {
-        if let Some(channel) = &message.channel {
-            let subscribers = self.plan.reached_by(channel.as_str(), &self.index);
-            let frame = |shape: &Shape| shape.ephemeral(channel, &message.json);
-            self.send_to(&subscribers, frame).await;
-        } else {
-            let mut all = self.slots.ids();
-            // Who has yet to say who it is receives nothing.
-            all.retain(|&id| self.slots.get_mut(id).access.identity().is_some());
-            let json = message.json.get().as_bytes();
-            self.send_to(&all, |shape| shape.message(json)).await;
+        let json = &message.json;
+        match &message.to {
+            Audience::All => {
+                let mut all = self.slots.ids();
+                // Who has yet to say who it is receives nothing.
+                all.retain(|&id| self.slots.get_mut(id).access.identity().is_some());
+                let json = json.get().as_bytes();
+                self.send_to(&all, |shape| shape.message(json)).await;
+            }
+            Audience::Channel(channel) => {
+                let channel = channel.as_str();
+                let subscribers = self.plan.reached_by(channel, &self.index);
+                self.send_to(&subscribers, |shape| shape.ephemeral(channel, json))
+                    .await;
+            }
+            Audience::User(user) => {
+                // O(connections of the shard): there is no index of users, as few messages go to one.
+                let mut own = self.slots.ids();
+                own.retain(|&id| {
+                    let identity = self.slots.get_mut(id).access.identity();
+                    identity.is_some_and(|identity| identity.user.as_deref() == Some(user))
+                });
+                let channel = format!("user:{user}");
+                self.send_to(&own, |shape| shape.ephemeral(&channel, json))
+                    .await;
+            }
         }
     }
 

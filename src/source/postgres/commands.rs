@@ -38,7 +38,7 @@ impl Commands for PostgresCommands {
                 "INSERT INTO rowcast_commands (kind, subject, payload, expires_at)
                  VALUES ($1, $2, $3::text::json, clock_timestamp() + $4::float8 * interval '1 second') RETURNING id",
                 columns.kind,
-                columns.subject,
+                columns.subject.as_deref(),
                 columns.payload,
                 command.valid.as_secs_f64(),
             )

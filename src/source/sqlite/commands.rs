@@ -1,11 +1,10 @@
 //! The commands of administrators in a SQLite file.
 
 use futures_util::future::BoxFuture;
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::Mutex;
 
-use super::file::FileIdentity;
+use super::slot::Slot;
 use super::{connect_options, explain, explain_shape};
 use crate::error::Error;
 use crate::event::EventId;
@@ -15,13 +14,7 @@ use crate::source::{DatabaseConfig, Migrate};
 /// One connection. It is opened when it is needed, and anew when it ended or the file was replaced.
 pub struct SqliteCommands {
     options: SqliteConnectOptions,
-    /// Taken out while in use, and put back only when in good order.
-    idle: Mutex<Option<Open>>,
-}
-
-struct Open {
-    connection: SqliteConnection,
-    file: Option<FileIdentity>,
+    slot: Mutex<Slot>,
 }
 
 impl SqliteCommands {
@@ -30,24 +23,11 @@ impl SqliteCommands {
     /// # Errors
     /// When there is no such file.
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
+        let options = connect_options(config, Migrate::Off)?;
         Ok(Self {
-            options: connect_options(config, Migrate::Off)?,
-            idle: Mutex::default(),
+            slot: Mutex::new(Slot::new(options.clone())),
+            options,
         })
-    }
-
-    async fn take(&self, idle: &mut Option<Open>) -> Result<Open, Error> {
-        // Asked before the file is opened: if it is replaced in between, this is found out next time.
-        let file = FileIdentity::of(self.options.get_filename());
-        if let Some(open) = idle.take()
-            && open.file == file
-        {
-            return Ok(open);
-        }
-        let connection = self.options.connect().await;
-        let connection =
-            connection.map_err(|error| explain(&self.options, "open the file", error))?;
-        Ok(Open { connection, file })
     }
 
     fn explain(&self, doing: &'static str, error: sqlx::Error) -> Error {
@@ -59,29 +39,30 @@ impl Commands for SqliteCommands {
     fn issue<'a>(&'a self, command: &'a NewCommand) -> BoxFuture<'a, Result<i64, Error>> {
         Box::pin(async move {
             let columns = command.order.columns();
+            let subject = columns.subject.as_deref();
             let valid = format!("+{} seconds", command.valid.as_secs_f64());
-            let mut idle = self.idle.lock().await;
-            let mut open = self.take(&mut idle).await?;
+            let mut slot = self.slot.lock().await;
+            let mut open = slot.take().await?;
             let inserted = sqlx::query!(
                 "INSERT INTO rowcast_commands (kind, subject, payload, expires_at)
                  VALUES (?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ?))",
                 columns.kind,
-                columns.subject,
+                subject,
                 columns.payload,
                 valid,
             )
             .execute(&mut open.connection)
             .await
             .map_err(|error| self.explain("issue the command", error))?;
-            *idle = Some(open);
+            slot.keep(open);
             Ok(inserted.last_insert_rowid())
         })
     }
 
     fn mark(&self) -> BoxFuture<'_, Result<String, Error>> {
         Box::pin(async move {
-            let mut idle = self.idle.lock().await;
-            let mut open = self.take(&mut idle).await?;
+            let mut slot = self.slot.lock().await;
+            let mut open = slot.take().await?;
             let mark = sqlx::query_scalar!(
                 r#"SELECT count(*) || ' ' || coalesce(max(id), 0) || ' ' || total(id) AS "mark!: String"
                      FROM rowcast_commands"#
@@ -89,15 +70,15 @@ impl Commands for SqliteCommands {
             .fetch_one(&mut open.connection)
             .await
             .map_err(|error| self.explain("look for commands", error))?;
-            *idle = Some(open);
+            slot.keep(open);
             Ok(mark)
         })
     }
 
     fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
         Box::pin(async move {
-            let mut idle = self.idle.lock().await;
-            let mut open = self.take(&mut idle).await?;
+            let mut slot = self.slot.lock().await;
+            let mut open = slot.take().await?;
             let rows = sqlx::query!(
                 r#"SELECT id AS "id!: i64", kind, subject, payload,
                           CAST((julianday(created_at) - 2440587.5) * 86400000 AS INTEGER) AS "created_at_ms!: i64"
@@ -106,7 +87,7 @@ impl Commands for SqliteCommands {
             .fetch_all(&mut open.connection)
             .await
             .map_err(|error| self.explain("read the commands", error))?;
-            *idle = Some(open);
+            slot.keep(open);
             let commands = rows.into_iter().filter_map(|row| {
                 Some(Command {
                     id: row.id,
@@ -120,8 +101,8 @@ impl Commands for SqliteCommands {
 
     fn find(&self, id: EventId) -> BoxFuture<'_, Result<Option<Committed>, Error>> {
         Box::pin(async move {
-            let mut idle = self.idle.lock().await;
-            let mut open = self.take(&mut idle).await?;
+            let mut slot = self.slot.lock().await;
+            let mut open = slot.take().await?;
             let row = sqlx::query!(
                 r#"SELECT channel AS "channel?: String", type AS "kind?: String",
                           strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at?: String"
@@ -131,7 +112,7 @@ impl Commands for SqliteCommands {
             .fetch_optional(&mut open.connection)
             .await
             .map_err(|error| self.explain("look for the event", error))?;
-            *idle = Some(open);
+            slot.keep(open);
             Ok(row.map(|row| Committed {
                 channels: row.channel.unwrap_or_default(),
                 kind: row.kind.unwrap_or_default(),
@@ -145,8 +126,8 @@ impl Commands for SqliteCommands {
     fn forget(&self) -> BoxFuture<'_, Result<u64, Error>> {
         Box::pin(async move {
             let doing = "delete expired commands";
-            let mut idle = self.idle.lock().await;
-            let mut open = self.take(&mut idle).await?;
+            let mut slot = self.slot.lock().await;
+            let mut open = slot.take().await?;
             let expired = sqlx::query_scalar!(
                 r#"SELECT count(*) AS "expired!: i64" FROM rowcast_commands
                     WHERE julianday(expires_at) <= julianday('now')"#
@@ -164,7 +145,7 @@ impl Commands for SqliteCommands {
                 .map_err(|error| self.explain(doing, error))?
                 .rows_affected();
             }
-            *idle = Some(open);
+            slot.keep(open);
             Ok(gone)
         })
     }

@@ -9,6 +9,7 @@ mod life;
 mod probe;
 mod retention;
 mod rows;
+mod slot;
 
 use std::path::Path;
 use std::str::FromStr as _;

@@ -1,0 +1,157 @@
+//! `Author`: who publishes, where to, and as whom.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use warp::http::StatusCode;
+use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+
+use super::Head;
+use crate::auth::{Grants, Identity};
+use crate::draft::{FIELD_BYTES_MAX, Problems};
+use crate::event::NewEvent;
+use crate::http::gate::Gate;
+use crate::http::query::Refusal;
+use crate::http::{limits, origin, problem};
+use crate::limits::UserPlace;
+
+/// The header with the key of a request that may be sent twice.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// Who publishes.
+pub(super) struct Author {
+    identity: Arc<Identity>,
+    ip: Option<IpAddr>,
+    /// What may be published to.
+    pub grants: Grants,
+    _place: Option<UserPlace>,
+}
+
+impl Author {
+    /// Finds out who it is.
+    ///
+    /// # Errors
+    /// The answer to somebody who may not publish at all.
+    pub async fn of(gate: &Gate, head: &Head) -> Result<Self, Refusal> {
+        let (admission, headers) = (&head.admission, &head.headers);
+        let (identity, place) = gate.identity(admission, headers, &head.query).await?;
+        let forbidden = |message| problem(StatusCode::FORBIDDEN, "forbidden", message).into();
+        let grants = if gate.authenticator.anonymous().is_none() {
+            if identity.publish.patterns().is_empty() {
+                return Err(forbidden(
+                    "your token does not let you publish; its claim `publish` would say where to",
+                ));
+            }
+            identity.publish.clone()
+        } else if gate.options().publish.public || is_of_this_machine(gate, head) {
+            Grants::everything()
+        } else {
+            return Err(forbidden(
+                "this server asks nobody for a token, and so only programs and pages of the machine it runs on may publish; \
+                 start it with a key (--jwt-secret-file), or with --public-publish if everybody may",
+            ));
+        };
+        Ok(Self {
+            identity,
+            ip: admission.ip,
+            grants,
+            _place: place,
+        })
+    }
+
+    /// The user, where there is one.
+    pub fn user(&self) -> Option<&str> {
+        self.identity.user.as_deref()
+    }
+
+    /// Counts so many events.
+    ///
+    /// # Errors
+    /// The answer where they are too many.
+    pub fn take(&self, gate: &Gate, events: usize) -> Result<(), Refusal> {
+        let user = self.identity.user.as_ref();
+        let taken = gate.limits().publishes.take(user, self.ip, events);
+        taken.map_err(|over| limits::respond(&over.count(gate.counters())).into())
+    }
+
+    /// Whether the token has been revoked since it was looked at.
+    ///
+    /// # Errors
+    /// The answer then.
+    pub fn check_again(&self, gate: &Gate) -> Result<(), Refusal> {
+        gate.check_again(&self.identity, &[])
+    }
+
+    /// Makes the user the actor, if there is one. Nobody speaks for another: only a token without a user, as a backend has,
+    /// names whom it likes.
+    pub fn sign(&self, actor: &mut Option<String>, index: usize, problems: &mut Problems) {
+        let Some(user) = self.user() else { return };
+        match actor {
+            None => *actor = Some(user.to_owned()),
+            Some(actor) if actor == user => {}
+            Some(_) => problems.push(
+                index,
+                Some("actor"),
+                "it is another than the user of your token; leave it out, and it is that one",
+            ),
+        }
+    }
+
+    /// Puts the keys of events into a space of the user's own: nobody finds out, or takes, the keys of others. Events
+    /// without a key have one of the request, if that has one.
+    pub fn own_keys(&self, events: &mut [NewEvent], request: Option<&str>) {
+        // The length tells where a user ends: no two have one key.
+        let user = self.user();
+        let user = user.map_or_else(|| "-".to_owned(), |user| format!("{}:{user}", user.len()));
+        for (index, event) in events.iter_mut().enumerate() {
+            event.dedup_key = match (event.dedup_key.take(), request) {
+                (Some(key), _) => Some(format!("http:{user}:event:{key}")),
+                (None, Some(key)) => Some(format!("http:{user}:request:{key}:{index}")),
+                (None, None) => None,
+            };
+        }
+    }
+}
+
+/// The key of a request that may be sent twice.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let key = value.to_str().ok().map(str::trim);
+    let key = key.filter(|key| (1..=FIELD_BYTES_MAX).contains(&key.len()));
+    match key.filter(|_| values.next().is_none()) {
+        Some(key) => Ok(Some(key)),
+        None => Err(problem(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            &format!(
+                "Idempotency-Key is there once, with 1 to {FIELD_BYTES_MAX} characters of ASCII"
+            ),
+        )
+        .into()),
+    }
+}
+
+/// Whether whoever asks is on this machine, of a server that is for this machine: the address, the name by which the server
+/// is called, and the page, if there is one. A page that is listed by name may, too; one that only `*` lets in may not.
+fn is_of_this_machine(gate: &Gate, head: &Head) -> bool {
+    let text = |name| head.headers.get(name).map(HeaderValue::to_str);
+    let is_host_local = match text(HOST) {
+        Some(Ok(host)) => origin::is_loopback(origin::split_port(host).0),
+        _ => false,
+    };
+    let is_page_local = match text(ORIGIN) {
+        Some(Ok(page)) => page.split_once("://").is_some_and(|(_, host)| {
+            head.admission.origin_is_explicit || origin::is_loopback(origin::split_port(host).0)
+        }),
+        Some(Err(_)) => false,
+        None => head.admission.origin_is_explicit,
+    };
+    let is_peer_local = head
+        .admission
+        .ip
+        .is_some_and(|ip| ip.to_canonical().is_loopback());
+    gate.is_for_this_machine() && is_peer_local && is_host_local && is_page_local
+}
