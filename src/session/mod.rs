@@ -97,10 +97,13 @@ impl Session {
         match refusal {
             None => {
                 session.end_if_revoked();
-                if !session.terms.shape.has_hello() {
-                    session.welcome(None).await;
+                // Nobody is greeted who is closed at once.
+                if let Some(subscribe) = session.beginning() {
+                    if !session.terms.shape.has_hello() {
+                        session.welcome(None).await;
+                    }
+                    session.begin(subscribe).await;
                 }
-                session.begin().await;
             }
             Some(Refused::Token(error)) => session.reject(None, &error),
             Some(Refused::Limit(over)) => session.refuse_for(None, &over),
@@ -219,38 +222,45 @@ impl Session {
         self.seat.ask(Request::Welcome { connection, id }).await;
     }
 
-    /// Subscribes it to what it need not ask for, once it is known who it is.
-    async fn begin(&self) {
-        let Some(identity) = &self.identity else {
-            return;
-        };
+    /// What it is subscribed to without asking, once it is known who it is. None where it may not have that, and was told
+    /// so.
+    fn beginning(&self) -> Option<Subscribe> {
         let terms = &*self.terms;
-        if terms.channels.is_empty() && terms.asked.is_empty() {
-            return;
-        }
+        let mut subscribe = Subscribe {
+            channels: Vec::new(),
+            since: terms.since.clone(),
+            tokens: Vec::new(),
+        };
+        let Some(identity) = &self.identity else {
+            return Some(subscribe);
+        };
         let user = identity.user.as_deref();
         let mut channels = terms.expand(&terms.channels, user);
         if channels.len() < terms.channels.len() {
             // The parts of the path were looked at before.
             let error = AuthError::Invalid(NO_USER.to_owned());
-            return self.end(
+            self.end(
                 ErrorCode::Unauthorized,
                 CloseCode::Unauthorized,
                 &error.to_string(),
             );
+            return None;
         }
         channels.extend(terms.asked.iter().cloned());
         let is_granted = |channel: &&ChannelPattern| !identity.grants.narrow(channel).is_empty();
         if let Some(channel) = channels.iter().find(|channel| !is_granted(channel)) {
             let message = format!("your token does not grant {}", channel.as_str());
-            return self.end(ErrorCode::Forbidden, CloseCode::Forbidden, &message);
+            self.end(ErrorCode::Forbidden, CloseCode::Forbidden, &message);
+            return None;
         }
-        let subscribe = Subscribe {
-            channels,
-            since: terms.since.clone(),
-            tokens: Vec::new(),
-        };
-        self.subscribe(None, subscribe).await;
+        subscribe.channels = channels;
+        Some(subscribe)
+    }
+
+    async fn begin(&self, subscribe: Subscribe) {
+        if !subscribe.channels.is_empty() {
+            self.subscribe(None, subscribe).await;
+        }
     }
 
     /// Tells a client what is wrong, and ends the connection.
@@ -300,8 +310,8 @@ impl Session {
             })
             .await;
         self.end_if_revoked();
-        if is_first {
-            self.begin().await;
+        if is_first && let Some(subscribe) = self.beginning() {
+            self.begin(subscribe).await;
         }
         true
     }
