@@ -277,6 +277,9 @@ impl Scope for ControlScope<'_> {
             Name::Member(key) => match self.members.get(&**key) {
                 None => Value::Missing,
                 Some(Json::String(text)) => Value::text(text),
+                Some(Json::Array(items)) if items.iter().all(Json::is_string) => {
+                    Value::Texts(items.iter().filter_map(Json::as_str).collect())
+                }
                 Some(other) => Value::json(other),
             },
             _ => Value::Missing,
