@@ -32,8 +32,9 @@ impl Scene {
             token::ask_for_tokens(config);
             config.endpoints = endpoints(&config.presets);
             config.hub.messages_per_minute_max = Some(server.messages_per_minute.unwrap_or(100));
-            config.hub.ping_interval =
-                Some(Duration::from_millis(server.ping_interval_ms.unwrap_or(30_000)));
+            config.hub.ping_interval = Some(Duration::from_millis(
+                server.ping_interval_ms.unwrap_or(30_000),
+            ));
             // All come from one address.
             config.network.auth_failures_max = 0;
             if let Some(ms) = server.grace_period_ms {
