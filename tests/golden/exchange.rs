@@ -1,10 +1,12 @@
 //! The format of an exchange.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::support::presets::folder;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,11 +128,6 @@ impl Exchange {
     }
 }
 
-/// Where they are.
-pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/protocol")
-}
-
 fn stem(path: &Path) -> String {
     let stem = path.file_stem().expect("it has a name");
     stem.to_string_lossy().into_owned()
@@ -157,8 +154,7 @@ impl Rows {
     pub fn sql(&self) -> String {
         let rows = self.rows();
         let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
-        let or_null =
-            |text: &Option<String>| text.as_deref().map_or("NULL".into(), |text| quoted(text));
+        let or_null = |text: &Option<String>| text.as_deref().map_or("NULL".into(), quoted);
         let values: Vec<_> = rows
             .iter()
             .map(|row| {

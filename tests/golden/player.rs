@@ -1,11 +1,8 @@
 //! Replays an exchange against a server that runs in this process.
 
-use std::fs;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use rowcast::{EndpointSpec, Endpoints};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -13,9 +10,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::exchange::{Exchange, Server, Step, folder};
+use crate::exchange::{Exchange, Server, Step};
 use crate::pattern::{Seen, compare, fill};
 use crate::support::feed::{Client, Feed, PATIENCE, http, soon};
+use crate::support::presets::endpoints;
 use crate::support::token;
 
 type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
@@ -78,16 +76,6 @@ impl Scene {
     }
 }
 
-fn endpoints(presets: &rowcast::Presets) -> Endpoints {
-    #[derive(Deserialize)]
-    struct File {
-        endpoint: Vec<EndpointSpec>,
-    }
-    let text = fs::read_to_string(folder().join("rowcast.toml")).expect("docs/protocol");
-    let file: File = toml::from_str(&text).expect("TOML");
-    Endpoints::new(&file.endpoint, presets, true).expect("endpoints")
-}
-
 /// Replays it. The error says at which step it is not as written.
 pub async fn play(exchange: &Exchange, scene: &Scene) -> Result<(), String> {
     let mut socket = connect(exchange, scene, &exchange.path).await?;
@@ -148,7 +136,8 @@ async fn connect(exchange: &Exchange, scene: &Scene, path: &str) -> Result<Socke
     let mut url = format!("ws://{address}{path}");
     if let Some(claims) = &exchange.token {
         url.push(if path.contains('?') { '&' } else { '?' });
-        url.push_str(&format!("token={}", sign(claims)));
+        url.push_str("token=");
+        url.push_str(&sign(claims));
     }
     let mut request = url.into_client_request().map_err(|e| e.to_string())?;
     if let Some(name) = &exchange.subprotocol {

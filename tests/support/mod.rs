@@ -14,6 +14,7 @@ pub mod forwarder;
 pub mod keys;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+pub mod presets;
 pub mod process;
 pub mod proxy;
 #[cfg(feature = "sqlite")]
