@@ -97,17 +97,15 @@ pub fn routes_with(
     let cursor =
         warp::path!("cursor").and(admitted(&gate, events::cursor(hub.clone(), gate.clone())));
     let plain = sse.or(events).unify().or(cursor).unify();
+    let asking = |methods| admitted(&gate, warp::options().map(move || allow(methods)));
     let preflight = warp::path!("sse")
         .or(warp::path!("cursor"))
         .unify()
-        .and(admitted(&gate, warp::options().map(|| allow("GET"))));
-    let published = warp::path!("events")
-        .map(|| "GET, POST")
-        .or(warp::path!("broadcast").map(|| "POST"))
+        .and(asking("GET"))
+        .or(warp::path!("events").and(asking("GET, POST")))
         .unify()
-        .and(warp::options())
-        .map(allow);
-    let preflight = preflight.or(admitted(&gate, published)).unify();
+        .or(warp::path!("broadcast").and(asking("POST")))
+        .unify();
     let feed = socket.or(plain).unify().or(preflight).unify();
     let feed = feed.or(stats).unify().recover(gate::turned_away).unify();
     feed.or(health).unify().or(ready).unify()
