@@ -332,6 +332,7 @@ async fn a_subprotocol_chooses_a_preset_wherever_it_is_asked_for() {
     assert_eq!(chosen.as_deref(), Some("rowcast.v1"));
     default.subscribe(&["tasks"]).await;
     let inserted = feed.insert(&["tasks"]).await;
+    assert_eq!(events.hear().await["type"], "rowcast.subscribed");
     assert_eq!(events.hear().await["id"], json!(inserted[0].to_string()));
     assert_eq!(ids(&default.hear_events(1).await), inserted);
     // It names channels in the URL, or it is told to.

@@ -127,6 +127,7 @@ impl Endpoints {
 
     /// The endpoint of a path, and what the path has for its names.
     pub(super) fn find(&self, path: &str) -> Option<(&Arc<Endpoint>, Vec<String>)> {
+        let path = path.strip_suffix('/').unwrap_or(path);
         self.0
             .iter()
             .find_map(|endpoint| Some((endpoint, endpoint.matches(path)?)))
@@ -422,10 +423,11 @@ mod tests {
         assert_eq!(found("/projects/7/ws"), project("7"));
         assert_eq!(found("/projects/a%2Fb/ws"), project("a/b"));
         assert_eq!(found("/projects//ws"), project(""));
+        assert_eq!(found("/projects/7/ws/"), project("7"));
         let mine = Some(("user-stream".to_owned(), values(&[])));
         assert_eq!(found("/projects/mine/ws"), mine);
         assert_eq!(found("/ws"), Some(("default".to_owned(), values(&[]))));
-        for other in ["/", "/projects/7", "/projects/7/ws/", "/WS", "ws", ""] {
+        for other in ["/", "/projects/7", "/projects/7/ws//", "/WS", "ws", ""] {
             assert_eq!(found(other), None, "{other}");
         }
     }
