@@ -49,7 +49,15 @@ let server: Server;
 let browser: Browser;
 let page: Page;
 let meeting: Meeting;
-const site = createServer((request, response) => {
+/** Has the page, its script, and a login that answers with a cookie. */
+const site = createServer(async (request, response) => {
+  if (request.method === "POST") {
+    let token = "";
+    for await (const part of request) token += String(part);
+    response.setHeader("set-cookie", `token=${token}; Path=/; HttpOnly; SameSite=Strict`);
+    response.end();
+    return;
+  }
   const isScript = request.url === "/page.js";
   response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
   response.end(isScript ? script : "<!doctype html><title>front ends</title><script src=/page.js></script>");

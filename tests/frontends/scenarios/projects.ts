@@ -1,12 +1,12 @@
 import { ProjectTasks } from "../clients/projects.js";
-import { type Env, same, until } from "./env.js";
+import { type Env, assert, same, until } from "./env.js";
 
 export async function projects(env: Env): Promise<void> {
   const project = env.run;
   const base = `ws://${env.host}`;
   const token = await env.token({ sub: "u1", channels: [`project:${project}`] });
-  // A page has it in a cookie.
-  if (env.isBrowser) document.cookie = `token=${token}; path=/`;
+  // A page has it in a cookie, which it cannot read.
+  if (env.isBrowser) await fetch("/login", { method: "POST", body: token });
   const open = (id: string) => new ProjectTasks(base, id, env.isBrowser ? null : token);
   const emit = (type: string, id: string, payload: object, of = project) =>
     env.insert({ channel: `project:${of}`, type, entity_id: id, actor: "u2", payload });
@@ -15,6 +15,7 @@ export async function projects(env: Env): Promise<void> {
   same(list.status, "Disconnected", "before it is open");
   await until("it is let in", async () => {
     // Nothing greets it: it is in when it is counted.
+    assert(list.lastClose === null, `closed: ${JSON.stringify(list.lastClose)}`);
     const { status, project_id, client_count } = (await env.statistics(token, `project_id=${project}`)) as Record<string, unknown>;
     same([status, project_id], ["ok", project], "the statistics");
     return client_count === 1;
