@@ -33,12 +33,6 @@ pub struct Server {
     pub grace_period_ms: Option<u64>,
 }
 
-impl Server {
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// What happens next.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
@@ -115,6 +109,12 @@ pub struct Close {
 }
 
 impl Exchange {
+    /// Whether it has a server to itself: one that differs, or as it takes the seconds until a token expires.
+    pub fn has_own_server(&self) -> bool {
+        let expires = |token: &Value| token["expires_in_s"].as_i64().is_some_and(|s| s > 0);
+        self.server != Server::default() || self.token.as_ref().is_some_and(expires)
+    }
+
     /// All there are, by name.
     pub fn all() -> Vec<(String, Self)> {
         let files = fs::read_dir(folder()).expect("docs/protocol");

@@ -5,6 +5,7 @@ export async function elements(env: Env): Promise<void> {
   const id = (name: string) => `${env.run}-${name}`;
   const task = (name: string, verb: string, payload: object, previous?: object) =>
     env.insert({ channel: "tasks", type: `task.${verb}`, entity_id: id(name), actor: "el-a", payload, ...(previous && { previous }) });
+  if (!env.isBrowser) same((await fetch(`http://${env.host}/elements/ws`)).status, 426, "a plain request");
   const errors: string[] = [];
   const inbox = `inbox:${env.run}`;
   const list = new TaskList({
