@@ -170,6 +170,10 @@ async fn merge_copy_and_truncate_are_captured() {
             ]
         );
     }
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(irrefutable_let_patterns, reason = "then there is no other")
+    )]
     let super::support::Connection::Postgres(connection) = &mut writer else {
         panic!("this is Postgres");
     };

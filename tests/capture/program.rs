@@ -43,6 +43,13 @@ pub async fn with_table(database: &Database, table: &str) -> Connection {
 
 /// An event as it is in the table.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(
+        dead_code,
+        reason = "what is looked at of Postgres only, or of both databases"
+    )
+)]
 pub struct Row {
     pub channel: String,
     pub kind: String,

@@ -3,7 +3,9 @@
 use rowcast::Migrate;
 use serde_json::json;
 
-use crate::support::{Database, until};
+use crate::support::Database;
+#[cfg(feature = "postgres")]
+use crate::support::until;
 use crate::{Answer, Running, event, rows};
 
 on_both! {
