@@ -79,22 +79,21 @@ async fn run(connections: usize) {
         for batch in batches {
             let rounds = if batch >= 100 { 5 } else { 20 };
             let mut times = Vec::new();
-            let (cpu, mut expected) = (server.cpu(), clients.frames());
+            let (cpu, mut expected) = (server.cpu(), clients.counts.events());
             let mut delivered = 0;
             for _ in 0..rounds {
                 let events: Vec<_> = (0..batch).map(|n| event(&channel(n))).collect();
                 let start = Instant::now();
                 database.insert(&events).await.expect("events are inserted");
                 let committed = start.elapsed();
-                // Where each has its own channel, all but one get a cursor behind their event.
-                let (events, frames) = if own_channels {
-                    (connections, 2 * connections - 1)
+                let events = if own_channels {
+                    connections
                 } else {
-                    (batch * connections, batch * connections)
+                    batch * connections
                 };
                 delivered += events;
-                expected += frames as u64;
-                clients.wait_for(expected).await;
+                expected += events as u64;
+                clients.counts.wait_for_events(expected).await;
                 times.push(start.elapsed().saturating_sub(committed));
             }
             let spent = server.cpu().saturating_sub(cpu);
@@ -210,26 +209,33 @@ impl Drop for Server {
 
 /// Connected clients, of which only the frames are counted.
 struct Clients {
-    frames: Arc<AtomicU64>,
-    progress: Arc<Notify>,
+    counts: Arc<Counts>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-impl Clients {
-    fn frames(&self) -> u64 {
-        self.frames.load(Ordering::Relaxed)
+/// Frames by their length: events are long, all others short.
+#[derive(Default)]
+struct Counts {
+    events: AtomicU64,
+    others: AtomicU64,
+    progress: Notify,
+}
+
+impl Counts {
+    fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
     }
 
-    async fn wait_for(&self, frames: u64) {
-        while self.frames() < frames {
-            let _ =
-                tokio::time::timeout(Duration::from_millis(100), self.progress.notified()).await;
+    async fn wait_for_events(&self, events: u64) {
+        while self.events() < events {
+            self.go_on().await;
         }
-        assert_eq!(
-            self.frames(),
-            frames,
-            "no frame comes that was not expected"
-        );
+        assert_eq!(self.events(), events, "none comes that was not expected");
+    }
+
+    /// Something has come, or may have.
+    async fn go_on(&self) {
+        let _ = tokio::time::timeout(Duration::from_millis(100), self.progress.notified()).await;
     }
 }
 
@@ -241,8 +247,7 @@ impl Drop for Clients {
 
 async fn connect(address: &str, count: usize, channel: impl Fn(usize) -> String) -> Clients {
     let mut clients = Clients {
-        frames: Arc::default(),
-        progress: Arc::default(),
+        counts: Arc::default(),
         tasks: Vec::new(),
     };
     for n in 0..count {
@@ -262,7 +267,7 @@ async fn connect(address: &str, count: usize, channel: impl Fn(usize) -> String)
         request.extend([0x81, 0x80 | subscribe.len() as u8, 0, 0, 0, 0]);
         request.extend(subscribe.as_bytes());
         stream.write_all(&request).await.expect("the server reads");
-        let (frames, progress) = (Arc::clone(&clients.frames), Arc::clone(&clients.progress));
+        let counts = Arc::clone(&clients.counts);
         clients.tasks.push(tokio::spawn(async move {
             // The answer to the handshake ends with an empty line.
             let mut tail = [0; 4];
@@ -270,15 +275,18 @@ async fn connect(address: &str, count: usize, channel: impl Fn(usize) -> String)
                 tail.rotate_left(1);
                 tail[3] = stream.read_u8().await.expect("the server answers");
             }
-            count_frames(stream, &frames, &progress).await;
+            count_frames(stream, &counts).await;
         }));
     }
-    clients.wait_for(count as u64).await;
+    // All have been told that they are subscribed.
+    while clients.counts.others.load(Ordering::Relaxed) < count as u64 {
+        clients.counts.go_on().await;
+    }
     clients
 }
 
 /// Counts frames without looking into them.
-async fn count_frames(stream: TcpStream, frames: &AtomicU64, progress: &Notify) {
+async fn count_frames(stream: TcpStream, counts: &Counts) {
     thread_local! {
         static BUFFER: std::cell::RefCell<Vec<u8>> = std::cell::RefCell::new(vec![0; 256 * 1024]);
     }
@@ -286,7 +294,7 @@ async fn count_frames(stream: TcpStream, frames: &AtomicU64, progress: &Notify) 
     let mut payload_left = 0;
     while stream.readable().await.is_ok() {
         let counted = BUFFER.with_borrow_mut(|buffer| {
-            let mut counted = 0;
+            let mut counted = (0, 0);
             loop {
                 let mut rest = match stream.try_read(buffer) {
                     Ok(0) => return None,
@@ -304,18 +312,26 @@ async fn count_frames(stream: TcpStream, frames: &AtomicU64, progress: &Notify) 
                         header.push(rest[0]);
                         rest = &rest[1..];
                         payload_left = match header[..] {
-                            [_, short @ 0..126] => short.into(),
-                            [_, 126, high, low] => u16::from_be_bytes([high, low]).into(),
+                            [_, short @ 0..126] => {
+                                counted.1 += 1;
+                                short.into()
+                            }
+                            [_, 126, high, low] => {
+                                counted.0 += 1;
+                                u16::from_be_bytes([high, low]).into()
+                            }
                             _ => continue,
                         };
                         header.clear();
-                        counted += 1;
                     }
                 }
             }
         });
-        let Some(counted) = counted else { return };
-        frames.fetch_add(counted, Ordering::Relaxed);
-        progress.notify_one();
+        let Some((events, others)) = counted else {
+            return;
+        };
+        counts.events.fetch_add(events, Ordering::Relaxed);
+        counts.others.fetch_add(others, Ordering::Relaxed);
+        counts.progress.notify_one();
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Encoded {
     pub oldest: Option<SystemTime>,
     /// Its frames in each shape, made when first asked for.
     shaped: Box<[OnceLock<Shaped>]>,
+    /// What it takes of memory, once that was asked for.
+    bytes: OnceLock<usize>,
     counters: Arc<Counters>,
 }
 
@@ -61,6 +63,7 @@ impl Encoded {
             edge: batch.upto.to_string().into(),
             oldest: oldest.and_then(|time| humantime::parse_rfc3339(time).ok()),
             shaped: (0..shapes.len()).map(|_| OnceLock::new()).collect(),
+            bytes: OnceLock::new(),
             counters,
             batch,
         }
@@ -135,14 +138,14 @@ impl Encoded {
         }
     }
 
-    /// Bytes of memory that it takes, roughly, once it is encoded in one shape.
+    /// Bytes of memory that it takes, roughly, in the shapes that it has when this is asked first, or in one.
     pub fn bytes(&self) -> usize {
-        let bytes = |event: &Arc<Event>| {
-            let own =
-                event.payload.get().len() + event.previous.as_ref().map_or(0, |p| p.get().len());
-            2 * (own + event.channels.as_str().len()) + size_of::<Event>() + EVENT_OVERHEAD_BYTES
-        };
-        BATCH_OVERHEAD_BYTES + self.batch.events.iter().map(bytes).sum::<usize>()
+        *self.bytes.get_or_init(|| {
+            let events: usize = self.batch.events.iter().map(bytes_of).sum();
+            let shaped = self.shaped.iter().filter_map(OnceLock::get);
+            let frames: usize = shaped.map(|shaped| shaped.frames.len()).sum();
+            BATCH_OVERHEAD_BYTES + events + frames.max(events)
+        })
     }
 
     /// Whether whoever is at `cursor` has an event of this batch.
@@ -179,6 +182,16 @@ impl Encoded {
             cursor_frame: shape.cursor(&self.edge),
         }
     }
+}
+
+/// Bytes of memory that an event takes.
+fn bytes_of(event: &Arc<Event>) -> usize {
+    let json = |json: &RawValue| json.get().len();
+    size_of::<Event>()
+        + json(&event.payload)
+        + event.previous.as_deref().map_or(0, json)
+        + event.channels.as_str().len()
+        + EVENT_OVERHEAD_BYTES
 }
 
 impl Shaped {
