@@ -1,12 +1,17 @@
 //! Laws of frames of clients, for fuzzing.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::client::ClientFrame;
-use super::{ClientRequest, Since};
+use super::{ClientRequest, Presets, Since};
 
 /// Longest message of a refusal, in bytes: 40 characters that are quoted, each as `\u{10ffff}` at worst, and a sentence.
 const MESSAGE_BYTES_MAX: usize = 600;
+
+/// All that a text may be said to.
+static PRESETS: LazyLock<Presets> = LazyLock::new(Presets::default);
 
 /// Stands for every token of a frame.
 const CANARY: &str = "canary-of-a-token";
@@ -19,6 +24,16 @@ pub(crate) fn frame(text: &str) {
         Err(refusal) => {
             let bytes = refusal.message.len();
             assert!(bytes <= MESSAGE_BYTES_MAX, "{bytes} bytes of refusal");
+        }
+    }
+    for preset in PRESETS.all() {
+        if let Err(refusal) = preset.read(text) {
+            let bytes = refusal.message.len();
+            assert!(
+                bytes <= MESSAGE_BYTES_MAX,
+                "{}: {bytes} bytes of refusal",
+                preset.name
+            );
         }
     }
     let id = |found: &Result<ClientFrame, super::client::Refusal>| match found {
