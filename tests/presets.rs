@@ -351,6 +351,37 @@ async fn a_subprotocol_chooses_a_preset_wherever_it_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_preset_that_a_client_chooses_grants_nothing() {
+    let feed = Feed::start_configured(|config| {
+        ask_for_tokens(config);
+        let staff = r#"
+            base = "default"
+            channels = ["staff"]
+        "#;
+        let staff: PresetSpec = toml::from_str(staff).expect("TOML");
+        config.presets.add("staff", &staff).expect("it is good");
+        let open = EndpointSpec {
+            auth: Some(EndpointAuth::None),
+            channels: None,
+            ..endpoint("/open/ws", "default")
+        };
+        use_endpoints(config, &[endpoint("/staff/ws", "staff"), open]);
+    })
+    .await;
+    let token = token_for("ann", &["tasks"]);
+    // Where the endpoint says so, it does.
+    let mut own = connect(&feed, &format!("/staff/ws?token={token}")).await;
+    assert_eq!(own.hear_a("subscribed").await["channels"], json!(["staff"]));
+    for path in [format!("/ws?token={token}"), "/open/ws".to_owned()] {
+        let chosen = [("sec-websocket-protocol", "rowcast.staff")];
+        let (mut client, _) = connect_with(&feed, &path, &chosen).await;
+        assert_eq!(client.hear_a("error").await["code"], "FORBIDDEN", "{path}");
+        let close = client.hear_close().await;
+        assert_eq!(u16::from(close.code), 4003, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_preset_of_ones_own_is_spoken_and_may_close_with_codes_of_its_own() {
     let feed = Feed::start_configured(|config| {
         ask_for_tokens(config);

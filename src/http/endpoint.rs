@@ -13,7 +13,7 @@ use super::gate::TOKEN_COOKIE;
 use super::problem;
 use super::query::{Query, Refusal};
 use crate::auth::{GrantTemplate, is_part};
-use crate::protocol::{DEFAULT_PRESET, Presets, Shape, Since};
+use crate::protocol::{DEFAULT_PRESET, Preset, Presets, Shape, Since};
 use crate::session::Terms;
 
 /// Paths that have another meaning.
@@ -322,9 +322,13 @@ impl Endpoint {
             None => of_preset()?,
         };
         let mut grants = self.grants.clone();
-        // Whoever set up the endpoint grants what it names; what the client names with the path is the client's word.
-        let is_implied =
-            |template: &&GrantTemplate| self.is_open || template.claims().all(|name| name == "sub");
+        // Whoever set up the endpoint grants what it names, itself or by its preset. What the client names with the path, or
+        // by a preset that it has chosen, is the client's word.
+        let is_own = |preset: &Preset| preset.name == self.preset;
+        let is_named = self.channels.is_some() || shape.preset().is_some_and(is_own);
+        let is_implied = |template: &&GrantTemplate| {
+            is_named && (self.is_open || template.claims().all(|name| name == "sub"))
+        };
         grants.extend(channels.iter().filter(is_implied).cloned());
         let (mut asked, mut since) = (Vec::new(), Since::Now);
         if !shape.has_subscribe() {

@@ -162,16 +162,17 @@ impl Door<'_> {
             None => shapes.of_subprotocol(name),
         };
         let chosen = offered.find_map(|name| Some((name, shape_of(name)?)));
+        let own = shapes.of_preset(&self.endpoint.preset);
         let (protocol, shape) = match chosen {
-        Some((name, shape)) => (Some(name), shape),
-        None if is_offered => return Err(problem(
-            StatusCode::BAD_REQUEST,
-            "unknown_subprotocol",
-            "the subprotocol here is rowcast.v1, or that of a preset: offer it, beside one with a token if there is one, or offer none",
-        ).into()),
-        // The endpoints were checked against the presets.
-        None => (None, shapes.of_preset(&self.endpoint.preset).unwrap_or(shapes.web_socket())),
-    };
+            Some((name, shape)) => (Some(name), shape),
+            // The endpoints were checked against the presets.
+            None if !is_offered => (None, own.unwrap_or(shapes.web_socket())),
+            None => {
+                let text = "the subprotocol here is rowcast.v1, or that of a preset: offer it, beside one with a token if there \
+                            is one, or offer none";
+                return Err(problem(StatusCode::BAD_REQUEST, "unknown_subprotocol", text).into());
+            }
+        };
         if self.endpoint.is_plain() && shape == shapes.web_socket() {
             return Ok((protocol, Arc::clone(self.plain)));
         }

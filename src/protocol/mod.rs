@@ -14,6 +14,7 @@ mod shape;
 pub(crate) use batch::Encoded;
 pub(crate) use client::{ClientFrame, ClientRequest, RequestId, Secret, Since, Subscribe};
 pub use close::CloseCode;
+pub(crate) use preset::Preset;
 pub use preset::{
     Base, ClientSpec, DEFAULT_PRESET, PresetError, PresetSpec, Presets, RequestSpec, ServerSpec,
     Unknown,
