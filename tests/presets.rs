@@ -215,6 +215,11 @@ async fn what_is_read_again_is_told_by_topic_too() {
         .await;
     let refusal = late.hear().await;
     assert_eq!(refusal["error"], "Invalid cursor", "{refusal}");
+    // A mistake is no wish for the present.
+    late.say(&json!({"action": "subscribe", "topic": "list:1", "since": 7}))
+        .await;
+    let refusal = late.hear().await;
+    assert_eq!(refusal["error"], "Invalid message format", "{refusal}");
 }
 
 #[tokio::test]
@@ -294,6 +299,12 @@ async fn an_endpoint_grants_what_it_names_and_no_more() {
         .say(&json!({"type": "subscribe", "channels": ["tasks"]}))
         .await;
     assert_eq!(wrong.hear_a("error").await["code"], "UNAUTHORIZED");
+    // Who says who it is after the handshake is welcomed, and has the same.
+    let mut late = connect(&feed, "/own/ws").await;
+    late.say(&json!({"type": "hello", "token": token})).await;
+    late.hear_a("welcome").await;
+    let subscribed = late.hear_a("subscribed").await;
+    assert_eq!(subscribed["channels"], json!(["news:ann", "announcements"]));
     // Elsewhere the token grants what it did.
     let mut plain = connect(&feed, &format!("/ws?token={token}")).await;
     let asked = plain.subscribe(&["team:ann", "tasks"]).await;

@@ -194,6 +194,11 @@ pub(super) fn channels_in(
         .collect()
 }
 
+/// From where a message asks for what it asks for; from now on, where it does not say.
+pub(super) fn since_in(fields: &Map<String, Value>) -> Result<Since, FieldError> {
+    Fields(fields).since()
+}
+
 struct Fields<'a>(&'a Map<String, Value>);
 
 impl<'a> Fields<'a> {

@@ -106,12 +106,6 @@ impl Shapes {
     }
 }
 
-impl Default for Shapes {
-    fn default() -> Self {
-        Self::new(&Presets::default())
-    }
-}
-
 impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let preset = self.preset().map(|preset| &preset.name);
@@ -331,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_message_has_its_position_its_name_and_its_lines() {
-        let shapes = Shapes::default();
+        let shapes = Shapes::new(&Presets::default());
         let json = b"{\"type\":\"event\",\"event\":{\"type\":\"task.created\",\n\"payload\":1}}";
         let mut frames = Vec::new();
         let named = shapes.sse(true);

@@ -11,7 +11,8 @@ use crate::event::ChannelPattern;
 use crate::hub::{Connection, FLOODING, Hub, Request, Seat, Written};
 use crate::limits::{Allowance, Limits, OverLimit, UserPlace};
 use crate::protocol::{
-    ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, Secret, ServerFrame, Subscribe,
+    ClientFrame, ClientRequest, CloseCode, ErrorCode, RequestId, Secret, ServerFrame, Since,
+    Subscribe,
 };
 use crate::stats::Counters;
 
@@ -188,6 +189,7 @@ impl Session {
             return;
         }
         let connection = self.seat.connection();
+        let was_unknown = self.identity.is_none();
         match request {
             ClientRequest::Hello { token, subscribe } => {
                 if let Some(token) = token
@@ -195,7 +197,11 @@ impl Session {
                 {
                     return;
                 }
+                let Some(automatic) = self.first_beginning(was_unknown) else {
+                    return;
+                };
                 self.welcome(id.clone()).await;
+                self.begin(automatic).await;
                 if let Some(subscribe) = subscribe {
                     self.subscribe(id, subscribe).await;
                 }
@@ -211,7 +217,11 @@ impl Session {
                     .await;
             }
             ClientRequest::Auth { token } => {
-                self.identify(id.as_ref(), &token, true).await;
+                if self.identify(id.as_ref(), &token, true).await
+                    && let Some(automatic) = self.first_beginning(was_unknown)
+                {
+                    self.begin(automatic).await;
+                }
             }
             ClientRequest::Ping => self.seat.ask(Request::Pong { connection, id }).await,
         }
@@ -257,6 +267,18 @@ impl Session {
         Some(subscribe)
     }
 
+    /// The same for a client that has just said who it is; nothing for one that was known before.
+    fn first_beginning(&self, was_unknown: bool) -> Option<Subscribe> {
+        if was_unknown {
+            return self.beginning();
+        }
+        Some(Subscribe {
+            channels: Vec::new(),
+            since: Since::Now,
+            tokens: Vec::new(),
+        })
+    }
+
     async fn begin(&self, subscribe: Subscribe) {
         if !subscribe.channels.is_empty() {
             self.subscribe(None, subscribe).await;
@@ -299,7 +321,6 @@ impl Session {
                 }
             }
         }
-        let is_first = self.identity.is_none();
         self.identity = Some(Arc::clone(&identity));
         self.seat
             .ask(Request::Identify {
@@ -310,9 +331,6 @@ impl Session {
             })
             .await;
         self.end_if_revoked();
-        if is_first && let Some(subscribe) = self.beginning() {
-            self.begin(subscribe).await;
-        }
         true
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::spec::{ClientSpec, RequestSpec, Unknown};
 use crate::protocol::ErrorCode;
 use crate::protocol::client::{
-    ClientFrame, ClientRequest, Refusal, Since, Subscribe, channels_in, request_id,
+    ClientFrame, ClientRequest, Refusal, Subscribe, channels_in, request_id, since_in,
 };
 
 /// By what messages are known.
@@ -111,13 +111,7 @@ impl Rules {
             Ask::Subscribe => ClientRequest::Subscribe(Subscribe {
                 channels,
                 // Their authors know no positions; whoever adds one is understood.
-                since: match members.get("since").and_then(Value::as_str) {
-                    None => Since::Now,
-                    Some(since) => Since::parse(since).map_err(|error| {
-                        let message = format!("\"since\" is a cursor, now or earliest: {error}");
-                        refuse((ErrorCode::CursorInvalid, message))
-                    })?,
-                },
+                since: since_in(&members).map_err(refuse)?,
                 tokens: Vec::new(),
             }),
         };
