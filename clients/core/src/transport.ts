@@ -1,0 +1,59 @@
+// What lies between a client and a way of reaching the server. Frames are those of docs/PROTOCOL.md, parsed. No code.
+
+import type { Environment, TransportName } from "./types.js";
+
+/** A frame as the server sends it. Unknown types and members are ignored. */
+export interface ServerFrame {
+  readonly type: string;
+  readonly id?: number | string;
+  readonly cursor?: string;
+  readonly [member: string]: unknown;
+}
+
+/** A frame of the client. The first one on a link is `hello`, with the token. */
+export type ClientFrame =
+  | { type: "hello"; id?: number; token?: string; channels?: string[]; since?: string; tokens?: string[] }
+  | { type: "subscribe"; id: number; channels: string[]; since?: string; tokens?: string[] }
+  | { type: "unsubscribe"; id: number; channels: string[] }
+  | { type: "auth"; id: number; token: string }
+  | { type: "ping"; id?: number };
+
+/** How a link ended, or why it did not begin. Codes are those of WebSockets; HTTP statuses are translated (401 → 4001, 403 → 4003, 429 → 4429). */
+export interface LinkEnd {
+  readonly code: number;
+  readonly reason: string;
+  /** Where the server said when to come back. */
+  readonly retryAfterMs?: number;
+  /** Come back at once, it was nobody's fault: another tab took over. */
+  readonly handedOver?: boolean;
+}
+
+/** What a link tells its client. Nothing is told after `closed`, nor after the client's own `close()`. */
+export interface LinkListener {
+  /** The link is there and takes frames. */
+  opened(): void;
+  frame(frame: ServerFrame): void;
+  /** Something came that is no frame: the line is alive. */
+  alive(): void;
+  closed(end: LinkEnd): void;
+}
+
+/** One connection to the server, of whatever kind. Not used again after it ended. */
+export interface Link {
+  send(frame: ClientFrame): void;
+  close(code?: number, reason?: string): void;
+}
+
+/** What a transport is opened with. */
+export interface LinkTarget {
+  /** Absolute `ws:` or `wss:` URL of the WebSocket; `/sse` and `/events` are its neighbours. */
+  readonly url: string;
+  readonly environment: Environment;
+  readonly debug: (message: string, details?: unknown) => void;
+}
+
+/** A way to reach the server. */
+export interface Transport {
+  readonly name: TransportName;
+  open(target: LinkTarget, listener: LinkListener): Link;
+}
