@@ -160,7 +160,7 @@ export function createTestServer(options: TestServerOptions = {}): TestServer {
     },
     commit,
     broadcast(channel, event) {
-      for (const session of all()) session.broadcast(channel.split(" "), event);
+      for (const session of all()) session.broadcast(channel.split(" "), { payload: {}, ...event });
     },
     cut({ afterFrames = 0, code = 1006 } = {}) {
       if (afterFrames === 0) cutAll(code);

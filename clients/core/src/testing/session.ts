@@ -174,7 +174,7 @@ export class Session {
     const { pingIntervalMs, messagesPerMinute } = this.host;
     const limits = { channels: CHANNELS_MAX, messageBytes: 65_536, messagesPerMinute };
     const who = this.who();
-    const rest = { connectionId: this.id, ...who, limits, pingIntervalMs, server: "rowcast/test" };
+    const rest = { connectionId: this.id, ...who, ...this.position(), limits, pingIntervalMs, server: "rowcast/test" };
     this.send({ type: "welcome", ...withId, protocol: 1, ...rest });
     if (this.timers.size === 0) this.beat();
   }
