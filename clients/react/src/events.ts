@@ -1,6 +1,17 @@
 // Events of channels, and of the elements that they are about.
 
-import type { AnyChannels, AnyEvents, ChannelMap, ChannelOf, Client, ConnectionState, EventMap, EventOn, FeedEvent, Reset } from "@rowcast/client";
+import type {
+  AnyChannels,
+  AnyEvents,
+  ChannelMap,
+  ChannelOf,
+  Client,
+  ConnectionState,
+  EventMap,
+  EventOn,
+  FeedEvent,
+  Reset,
+} from "@rowcast/client";
 import { useEffect, useReducer, useRef } from "react";
 import { useClient, useLatest } from "./client-context.js";
 import type { QueryClientLike } from "./refresh.js";
@@ -65,7 +76,7 @@ export interface RealtimeEvents<Event> {
 /** Key of the plural of the kind: `task.updated` makes `["tasks"]` stale, `entity.created` `["entities"]`. */
 export const defaultQueryKeyMapper: QueryKeyMapper = ({ type }) => {
   const kind = partsOf(type)[0];
-  return kind ? [[kind.replace(/([^aeiou])y$/, "$1ie").replace(/(s|x|ch|sh)$/, "$1e") + "s"]] : [];
+  return kind ? [[`${kind.replace(/([^aeiou])y$/, "$1ie").replace(/(s|x|ch|sh)$/, "$1e")}s`]] : [];
 };
 
 /** Receives the events of channels for as long as the component is mounted. */
@@ -76,17 +87,36 @@ export function useRealtimeEvents<
 >(
   options: UseRealtimeEventsOptions<Events, Channels, Channel> = {},
 ): RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  type Event = EventOn<Events, Channels, Channel>;
+  // Within, types are those of any feed.
+  return useEvents(options as unknown as UseRealtimeEventsOptions) as RealtimeEvents<
+    EventOn<Events, Channels, Channel>
+  >;
+}
+
+/** `useRealtimeEvents` for the types of one feed, with options that hold unless a component gives others. */
+export function createRealtimeEventsHook<
+  Events extends EventMap = AnyEvents,
+  Channels extends ChannelMap = AnyChannels,
+>(
+  defaults?: UseRealtimeEventsOptions<Events, Channels>,
+): <Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*">(
+  options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
+) => RealtimeEvents<EventOn<Events, Channels, Channel>> {
+  return (options) => useRealtimeEvents({ ...defaults, ...options } as NonNullable<typeof options>);
+}
+
+function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
   const { enabled = true, since, channels = ["*"] } = options;
   const client = useClient(options.client);
   const latest = useLatest(options);
-  const memory = useRef<{ event?: Event; isRead?: boolean }>({});
+  const memory = useRef<{ event?: FeedEvent; isRead?: boolean }>({});
   const [, render] = useReducer((count: number) => count + 1, 0);
+  const connectionState = useWebSocketState(client);
   const wanted = JSON.stringify([...new Set(channels)].sort());
 
   useEffect(() => {
     if (!enabled) return;
-    const receive = (event: Event): void => {
+    const receive = (event: FeedEvent): void => {
       // An event of several channels comes by each of them, in a row.
       if (memory.current.event === event) return;
       memory.current.event = event;
@@ -101,18 +131,17 @@ export function useRealtimeEvents<
         onReset?.(reset);
       }),
       client.on("status", (status) => {
-        if (status.state !== state) latest.current.onStateChange?.((state = status.state));
+        if (status.state === state) return;
+        state = status.state;
+        latest.current.onStateChange?.(state);
       }),
-      ...(JSON.parse(wanted) as ChannelOf<Channels>[]).map((channel) =>
-        client.subscribe(channel, receive as (event: EventOn<Events, Channels, ChannelOf<Channels>>) => void, since ? { since } : {}),
-      ),
+      ...(JSON.parse(wanted) as string[]).map((channel) => client.subscribe(channel, receive, since ? { since } : {})),
     ];
     return () => {
       for (const undo of undos) undo();
     };
   }, [client, wanted, since, enabled, latest]);
 
-  const connectionState = useWebSocketState(client);
   return {
     connectionState,
     isConnected: connectionState === "connected",
@@ -124,25 +153,14 @@ export function useRealtimeEvents<
 }
 
 /** Hands an event to the handlers; the cache comes first, so that a handler that throws cannot keep it stale. */
-function tell<Events extends EventMap, Channels extends ChannelMap, Channel extends ChannelOf<Channels> | "*">(
-  options: UseRealtimeEventsOptions<Events, Channels, Channel>,
-  event: EventOn<Events, Channels, Channel>,
-): void {
-  const { queryClient, autoInvalidate = true, getQueryKeysForEvent = defaultQueryKeyMapper as QueryKeyMapper<typeof event> } = options;
-  if (queryClient && autoInvalidate) for (const queryKey of getQueryKeysForEvent(event)) refresh(queryClient, { queryKey });
+function tell(options: UseRealtimeEventsOptions, event: FeedEvent): void {
+  const { queryClient, autoInvalidate = true, getQueryKeysForEvent = defaultQueryKeyMapper } = options;
+  if (queryClient && autoInvalidate)
+    for (const queryKey of getQueryKeysForEvent(event)) refresh(queryClient, { queryKey });
   options.onEvent?.(event);
   const [type, verb] = partsOf(event.type);
   const element = { ...membersOf(event.payload ?? event.previous), type, id: entityIdOf(event) };
   if (verb === "created") options.onElementCreated?.(element, event);
   if (verb === "updated") options.onElementUpdated?.(element, event);
   if (verb === "deleted") options.onElementDeleted?.(element, event);
-}
-
-/** `useRealtimeEvents` for the types of one feed, with options that hold unless a component gives others. */
-export function createRealtimeEventsHook<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels>(
-  defaults?: UseRealtimeEventsOptions<Events, Channels>,
-): <Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*">(
-  options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
-) => RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  return (options) => useRealtimeEvents({ ...defaults, ...options } as typeof options);
 }

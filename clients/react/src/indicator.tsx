@@ -101,7 +101,11 @@ function Indicator({
     </>
   );
   return (
-    <span className={className} style={className || !isShown ? undefined : FRAME} title={isCompact && isShown ? words[kind] : undefined}>
+    <span
+      className={className}
+      style={className || !isShown ? undefined : FRAME}
+      title={isCompact && isShown ? words[kind] : undefined}
+    >
       {isShown && <span aria-hidden style={{ width: 8, height: 8, borderRadius: 4, background: DOTS[kind] }} />}
       <span role="status" aria-live="polite" style={isCompact ? HIDDEN : undefined}>
         {isShown && word}

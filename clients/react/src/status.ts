@@ -1,6 +1,15 @@
 // The state of the connection, for what shows it.
 
-import type { AnyChannels, AnyEvents, ChannelMap, Client, ConnectionState, EventMap, Status, Undo } from "@rowcast/client";
+import type {
+  AnyChannels,
+  AnyEvents,
+  ChannelMap,
+  Client,
+  ConnectionState,
+  EventMap,
+  Status,
+  Undo,
+} from "@rowcast/client";
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { useClient, useLatest } from "./client-context.js";
 

@@ -30,7 +30,10 @@ export type UseRealtimeSyncOptions<Payload = unknown> = {
   readonly ignoreOrigin?: string | undefined;
   /** A cursor that was read before the state, or with it. Saves the refetch on the first connection. */
   readonly since?: string | undefined;
-} & ({ readonly topic: string; readonly channel?: undefined } | { readonly channel: string; readonly topic?: undefined });
+} & (
+  | { readonly topic: string; readonly channel?: undefined }
+  | { readonly channel: string; readonly topic?: undefined }
+);
 
 /**
  * Keeps queries as fresh as the feed. Each event of the channel invalidates them, or goes to `onEvent`. What was missed
@@ -47,6 +50,7 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
   if (!channel) throw new Error("rowcast: useRealtimeSync needs a `channel` (or `topic`) to listen to.");
   const keyHash = hashKey(queryKey);
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key, which is another object at each render.
   useEffect(() => {
     if (!enabled) return;
     const which = { queryKey: latest.current.queryKey };
