@@ -30,7 +30,7 @@ fn a_file_is_written_only_when_it_is_different() {
 
     assert_eq!(
         generated(folder.path(), &arguments),
-        "wrote feed.ts (1 types of events, 1 channels)\n"
+        "wrote feed.ts (events: 1, channels: 1)\n"
     );
     assert_eq!(
         fs::read_to_string(&out).expect("written"),
@@ -42,7 +42,7 @@ fn a_file_is_written_only_when_it_is_different() {
         .expect("written");
     assert_eq!(
         generated(folder.path(), &arguments),
-        "feed.ts is up to date (1 types of events, 1 channels)\n"
+        "feed.ts is up to date (events: 1, channels: 1)\n"
     );
     assert_eq!(
         fs::metadata(&out)

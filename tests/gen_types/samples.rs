@@ -271,9 +271,9 @@ fn vary(random: &mut fastrand::Rng, like: &Value) -> Value {
     }
 }
 
-/// Names as they are, and as somebody who means harm might choose them.
+/// Names as they are (but for `constructor` and the like, which to TypeScript every object has), and as somebody who means harm might choose them.
 fn name(random: &mut fastrand::Rng) -> String {
-    const NAMES: [&str; 26] = [
+    const NAMES: [&str; 24] = [
         "id",
         "title",
         "createdAt",
@@ -282,9 +282,7 @@ fn name(random: &mut fastrand::Rng) -> String {
         "class",
         "get",
         "readonly",
-        "constructor",
         "__proto__",
-        "toString",
         "1",
         "42",
         "-1",

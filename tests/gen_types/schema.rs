@@ -208,7 +208,7 @@ fn what_is_wrong_with_a_schema_is_told_with_its_line() {
         ),
         (
             "[types]\nA = \"B | null\"\nB = \"string | A\"\n[events]\nx = \"A\"\n",
-            "feed.toml:3: types.A: A is made of itself",
+            "feed.toml:2: types.A: A is made of itself",
         ),
         (
             "[channels]\ntasks = [\"sme\"]\n",

@@ -56,15 +56,14 @@ pub(super) fn parse(text: &str) -> Result<Type, String> {
 pub(super) fn names(of: &Type, deferred: bool, visit: &mut dyn FnMut(&str)) {
     match of {
         Type::Named(name) => visit(name),
-        Type::Array(inner) if deferred => names(inner, deferred, visit),
-        Type::Record(inner) => names(inner, deferred, visit),
+        Type::Array(inner) | Type::Record(inner) if deferred => names(inner, deferred, visit),
         Type::Union(all) => all.iter().for_each(|one| names(one, deferred, visit)),
         Type::Object(members) if deferred => {
             for member in members {
                 names(&member.r#type, deferred, visit);
             }
         }
-        Type::Word(_) | Type::Text(_) | Type::Array(_) | Type::Object(_) => {}
+        _ => {}
     }
 }
 

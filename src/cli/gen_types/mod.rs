@@ -9,12 +9,13 @@ mod samples;
 mod schema;
 mod shape;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use crate::config::DatabaseArgs;
 use crate::error::Error;
+use crate::source::DatabaseConfig;
 use output::Change;
 
 #[derive(Debug, Clone, Args)]
@@ -95,7 +96,7 @@ pub(super) async fn run(args: GenArgs) -> Result<(), Error> {
     };
     let shown = path.display();
     let events = format!(
-        "{} types of events, {} channels",
+        "events: {}, channels: {}",
         feed.events.len(),
         feed.channels.len()
     );
@@ -120,8 +121,12 @@ pub(super) async fn run(args: GenArgs) -> Result<(), Error> {
 }
 
 /// `--schema` is no file here, and looks as if it were.
-fn database(args: &DatabaseArgs) -> Result<crate::source::DatabaseConfig, Error> {
-    if let Some(name) = args.schema.as_ref().filter(|name| name.ends_with(".toml")) {
+fn database(args: &DatabaseArgs) -> Result<DatabaseConfig, Error> {
+    if let Some(name) = args.schema.as_ref().filter(|name| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|found| found == "toml")
+    }) {
         return Err(Error::Config(format!(
             "--schema {name} names a schema of Postgres; a file of types is named without a flag: rowcast gen types {name}"
         )));

@@ -1,7 +1,7 @@
 //! The generated file: written whole or not at all, and what is different in it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -58,10 +58,8 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
         };
         let mut builder = tempfile::Builder::new();
         builder.prefix(".rowcast-");
-        let permissions = permissions(&target);
-        if let Some(permissions) = &permissions {
-            builder.permissions(permissions.clone());
-        }
+        #[cfg(unix)]
+        builder.permissions(permissions(&target));
         let mut file = builder.tempfile_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
@@ -76,15 +74,10 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
 
 /// Those of the present file, or what a new one has unless its maker's mask forbids.
 #[cfg(unix)]
-fn permissions(target: &Path) -> Option<Permissions> {
+fn permissions(target: &Path) -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt as _;
     let present = fs::metadata(target).map(|found| found.permissions());
-    Some(present.unwrap_or_else(|_| Permissions::from_mode(0o666)))
-}
-
-#[cfg(not(unix))]
-fn permissions(_target: &Path) -> Option<Permissions> {
-    None
+    present.unwrap_or_else(|_| fs::Permissions::from_mode(0o666))
 }
 
 fn without_evidence(text: &str) -> impl Iterator<Item = &str> {

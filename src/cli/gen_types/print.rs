@@ -63,15 +63,15 @@ fn channel_comment(kind: &ChannelKind) -> Vec<String> {
     lines
 }
 
-/// What subscribers of a channel are sent. TypeScript asks for it, too: of two signatures that fit one name, the wider has
-/// to allow what the narrower does.
+/// What subscribers of a channel are sent. Of two signatures that fit one name TypeScript takes what both allow, so that
+/// each has to have whatever may come on a channel of that name.
 fn on_channel(kind: &ChannelKind, feed: &Feed) -> Type {
     if kind.pattern.has_everything() {
         return Type::word("keyof Events");
     }
     let mut events = BTreeSet::new();
     for other in &feed.channels {
-        if kind.pattern.covers(&other.pattern) {
+        if kind.pattern.may_hear(&other.pattern) {
             events.extend(&other.events);
         }
     }
@@ -111,9 +111,7 @@ fn inline(of: &Type) -> Option<String> {
             Type::Union(_) => format!("({})[]", inline(inner)?),
             _ => format!("{}[]", inline(inner)?),
         },
-        Type::Record(inner) => format!("Record<string, {}>", inline(inner)?),
-        Type::Object(members) if members.is_empty() => "Record<string, never>".to_owned(),
-        Type::Object(_) => return None,
+        Type::Record(_) | Type::Object(_) => return None,
         Type::Union(all) => {
             let texts: Option<Vec<_>> = all.iter().map(inline).collect();
             texts?.join(" | ")
@@ -124,24 +122,21 @@ fn inline(of: &Type) -> Option<String> {
 /// Whether it is a union whose members are to stand on lines of their own: not an object that may be null.
 fn is_spread(of: &Type) -> bool {
     let Type::Union(all) = of else { return false };
-    let objects = all.iter().filter(|one| is_object(one)).count();
+    let is_object = |one: &&Type| matches!(one, Type::Object(_) | Type::Record(_));
+    let objects = all.iter().filter(is_object).count();
     let nulls = all.iter().filter(|one| **one == Type::word("null")).count();
     !(objects == 1 && objects + nulls == all.len())
-}
-
-fn is_object(of: &Type) -> bool {
-    match of {
-        Type::Object(members) => !members.is_empty(),
-        Type::Record(inner) => inline(inner).is_none(),
-        _ => false,
-    }
 }
 
 /// The type on several lines, from where the text ends on.
 fn spread(out: &mut String, indent: usize, of: &Type) {
     match of {
-        Type::Object(members) if !members.is_empty() => object(out, indent, members),
-        Type::Record(inner) if inline(of).is_none() => {
+        Type::Object(members) if members.is_empty() => {
+            spread(out, indent, &Type::Record(Box::new(Type::word("never"))));
+        }
+        Type::Object(members) => object(out, indent, members),
+        // Not Record<string, …>, which does not always fit on a line.
+        Type::Record(inner) => {
             let _ = write!(out, "{{\n{:1$}[key: string]:", "", indent + 2);
             place(out, indent + 2, inner);
             let _ = write!(out, "{:indent$}}}", "");

@@ -265,7 +265,7 @@ impl Schema<'_> {
                 });
                 if let Some(name) = unknown {
                     let why = unknown_type(&name, types.keys().copied());
-                    return Err(self.error_about(root, section, &member.name, &name, why));
+                    return Err(self.error_about(root, section, &member.name, &name, &why));
                 }
             }
         }
@@ -275,7 +275,7 @@ impl Schema<'_> {
                     "{0} is made of itself; put it into an array or a table of members, as in {0}[]",
                     named.name
                 );
-                return Err(self.error_about(root, "types", &named.name, &named.name, why));
+                return Err(self.error_about(root, "types", &named.name, &named.name, &why));
             }
         }
         Ok(())
@@ -288,7 +288,7 @@ impl Schema<'_> {
         section: &str,
         name: &str,
         word: &str,
-        why: String,
+        why: &str,
     ) -> Error {
         let table = in_order(root)
             .into_iter()
@@ -302,7 +302,8 @@ impl Schema<'_> {
             .find(|(found, _)| found.get_ref() == name);
         let place = format!("{section}.{}", key(name));
         let found = entry.and_then(|(_, value)| find_word(&place, value, word));
-        let (place, start) = found.unwrap_or((place, 0));
+        let itself = entry.map_or(0, |(name, _)| name.span().start);
+        let (place, start) = found.unwrap_or((place, itself));
         error_at(
             self.path,
             self.lines.at(start),
@@ -378,7 +379,7 @@ fn reaches<'a>(
     }
     let mut next = Vec::new();
     expression::names(&from.r#type, false, &mut |named| {
-        next.push(named.to_owned())
+        next.push(named.to_owned());
     });
     next.iter().any(|named| {
         named == name

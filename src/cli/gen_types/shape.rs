@@ -14,6 +14,10 @@ const MEMBERS_MAX: usize = 100;
 const DEPTH_MAX: usize = 16;
 
 /// The values seen at one place.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own: a value of that kind was seen"
+)]
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     /// There was something that cannot be told.

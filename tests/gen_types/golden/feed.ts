@@ -24,7 +24,9 @@ export interface Task {
     email: string | null;
   };
   subtasks: Task[];
-  meta: Record<string, unknown>;
+  meta: {
+    [key: string]: unknown;
+  };
 }
 
 /** Payloads by type of event. */
@@ -48,7 +50,9 @@ export interface Events {
       | "the first day of the month"
     )[];
   };
-  "message.edited": Record<string, never>;
+  "message.edited": {
+    [key: string]: never;
+  };
   "reaction.added": {
     emoji: string;
   };
