@@ -10,13 +10,19 @@ const source = [
   { find: /^@rowcast\/react$/, replacement: at("src/index.ts") },
   { find: /^@rowcast\/react\/tanstack$/, replacement: at("src/tanstack/index.ts") },
 ];
+// Its modules as ES modules, whose imports are resolved by the aliases.
+const testingLibrary = {
+  find: /^@testing-library\/react$/,
+  replacement: at("../node_modules/@testing-library/react/dist/@testing-library/react.esm.js"),
+};
 const react18 = [{ find: /^(react|react-dom)($|\/)/, replacement: `${at("../react-18/node_modules")}/$1$2` }];
 
 /** One run of all tests, with the React that `alias` leads to. */
-const project = (name: string, alias: { find: RegExp; replacement: string }[]) => ({
-  resolve: { alias: [...source, ...alias] },
+const project = (version: string, alias: { find: RegExp; replacement: string }[]) => ({
+  resolve: { alias: [...source, testingLibrary, ...alias] },
   test: {
-    name,
+    name: `react-${version}`,
+    env: { REACT: version },
     environment: "happy-dom",
     include: ["test/**/*.test.{ts,tsx}"],
     setupFiles: ["test/setup.ts"],
@@ -26,5 +32,5 @@ const project = (name: string, alias: { find: RegExp; replacement: string }[]) =
 });
 
 export default defineConfig({
-  test: { projects: [project("react-19", []), project("react-18", react18)] },
+  test: { projects: [project("19", []), project("18", react18)] },
 });

@@ -15,9 +15,9 @@ import type {
 import { useEffect, useReducer, useRef } from "react";
 import { useClient, useLatest } from "./client-context.js";
 import type { QueryClientLike } from "./refresh.js";
-import { refresh, resetDelayMs } from "./refresh.js";
+import { refresh } from "./refresh.js";
 import { useWebSocketState } from "./status.js";
-import { entityIdOf, membersOf, partsOf } from "./ws-event.js";
+import { entityIdOf, partsOf } from "./ws-event.js";
 
 /**
  * What an event is about: the members of its payload (of its `previous` where the payload is no object), the kind of its
@@ -75,8 +75,8 @@ export interface RealtimeEvents<Event> {
 
 /** Key of the plural of the kind: `task.updated` makes `["tasks"]` stale, `entity.created` `["entities"]`. */
 export const defaultQueryKeyMapper: QueryKeyMapper = ({ type }) => {
-  const kind = partsOf(type)[0];
-  return kind ? [[`${kind.replace(/([^aeiou])y$/, "$1ie").replace(/(s|x|ch|sh)$/, "$1e")}s`]] : [];
+  const [, kind] = partsOf(type);
+  return kind ? [[`${kind}s`.replace(/([^aeiou])ys$/, "$1ies")]] : [];
 };
 
 /** Receives the events of channels for as long as the component is mounted. */
@@ -112,10 +112,10 @@ function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
   const memory = useRef<{ event?: FeedEvent; isRead?: boolean }>({});
   const [, render] = useReducer((count: number) => count + 1, 0);
   const connectionState = useWebSocketState(client);
-  const wanted = JSON.stringify([...new Set(channels)].sort());
+  const wanted = [...channels].sort().join(" ");
 
   useEffect(() => {
-    if (!enabled) return;
+    if (!enabled || !wanted) return;
     const receive = (event: FeedEvent): void => {
       // An event of several channels comes by each of them, in a row.
       if (memory.current.event === event) return;
@@ -127,7 +127,7 @@ function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
     const undos = [
       client.on("reset", (reset) => {
         const { queryClient, autoInvalidate = true, onReset } = latest.current;
-        if (queryClient && autoInvalidate) refresh(queryClient, {}, resetDelayMs());
+        if (queryClient && autoInvalidate) refresh(queryClient, {}, true);
         onReset?.(reset);
       }),
       client.on("status", (status) => {
@@ -135,7 +135,7 @@ function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
         state = status.state;
         latest.current.onStateChange?.(state);
       }),
-      ...(JSON.parse(wanted) as string[]).map((channel) => client.subscribe(channel, receive, since ? { since } : {})),
+      ...wanted.split(" ").map((channel) => client.subscribe(channel, receive, since ? { since } : {})),
     ];
     return () => {
       for (const undo of undos) undo();
@@ -158,8 +158,9 @@ function tell(options: UseRealtimeEventsOptions, event: FeedEvent): void {
   if (queryClient && autoInvalidate)
     for (const queryKey of getQueryKeysForEvent(event)) refresh(queryClient, { queryKey });
   options.onEvent?.(event);
-  const [type, verb] = partsOf(event.type);
-  const element = { ...membersOf(event.payload ?? event.previous), type, id: entityIdOf(event) };
+  const [, type = "", verb] = partsOf(event.type);
+  const members = event.payload ?? event.previous;
+  const element = { ...(typeof members === "object" && members), type, id: entityIdOf(event) };
   if (verb === "created") options.onElementCreated?.(element, event);
   if (verb === "updated") options.onElementUpdated?.(element, event);
   if (verb === "deleted") options.onElementDeleted?.(element, event);

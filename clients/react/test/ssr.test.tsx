@@ -2,7 +2,13 @@
 // On a server: nothing is opened, and the browser takes over what was rendered without a word.
 
 import { createTestServer } from "@rowcast/client/testing";
-import { ConnectionIndicator, RowcastProvider, useLastCursor, useLostConnection, useRealtimeEvents } from "@rowcast/react";
+import {
+  ConnectionIndicator,
+  RowcastProvider,
+  useLastCursor,
+  useLostConnection,
+  useRealtimeEvents,
+} from "@rowcast/react";
 import { useRealtimeSync } from "@rowcast/react/tanstack";
 import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { Window } from "happy-dom";

@@ -2,7 +2,8 @@
 
 import { focusManager, type QueryKey, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
-import { useClient, useLatest } from "../client-context.js";
+import { useLatest } from "../client-context.js";
+import { refresh } from "../refresh.js";
 import { useWebSocketState } from "../status.js";
 
 /** Options of `usePollingFallback`. */
@@ -20,16 +21,14 @@ export interface UsePollingFallbackOptions {
  * up: what was missed comes as events.
  */
 export function usePollingFallback({ queryKey, intervalMs = 10_000, enabled = true }: UsePollingFallbackOptions): void {
-  const client = useClient();
   const queryClient = useQueryClient();
   const latest = useLatest(queryKey);
-  const isIdle = useWebSocketState() === "connected" || !enabled;
+  const isWanted = useWebSocketState() !== "connected" && enabled;
   useEffect(() => {
-    if (isIdle) return;
+    if (!isWanted) return;
     const timer = setInterval(() => {
-      if (focusManager.isFocused() && client.status.state !== "connected")
-        void queryClient.invalidateQueries({ queryKey: latest.current }, { cancelRefetch: false });
+      if (focusManager.isFocused()) refresh(queryClient, { queryKey: latest.current });
     }, intervalMs);
     return () => clearInterval(timer);
-  }, [client, queryClient, isIdle, intervalMs, latest]);
+  }, [queryClient, isWanted, intervalMs, latest]);
 }
