@@ -20,7 +20,7 @@ export function App() {
         <p>
           You are <b>{me}</b>
         </p>
-        <ConnectionIndicator />
+        <ConnectionIndicator labels={{ connected: "Live" }} />
       </header>
       <Banner />
       {data ? (
