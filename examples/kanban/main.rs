@@ -147,7 +147,7 @@ impl From<sqlx::Error> for Refusal {
     }
 }
 
-/// SQLITE_CONSTRAINT.
+/// Result code 19 of SQLite.
 fn is_refusal(error: &dyn sqlx::error::DatabaseError) -> bool {
     let code = error.code().and_then(|code| code.parse::<u32>().ok());
     code.is_some_and(|code| code & 0xff == 19)

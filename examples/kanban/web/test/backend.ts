@@ -25,7 +25,10 @@ export interface Backend {
 /** Starts the program that the variable KANBAN names. */
 export async function startBackend(): Promise<Backend> {
   const program = process.env.KANBAN;
-  if (!program) throw new Error("KANBAN is to be the path of the backend: cargo build --example kanban, target/debug/examples/kanban");
+  if (!program)
+    throw new Error(
+      "KANBAN is to be the path of the backend: cargo build --example kanban, target/debug/examples/kanban",
+    );
   const folder = await mkdtemp(join(tmpdir(), "rowcast-kanban-"));
   let child: ChildProcess;
   let address = "127.0.0.1:0";

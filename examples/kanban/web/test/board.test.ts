@@ -9,7 +9,16 @@ import { type Backend, startBackend } from "./backend.js";
 /** Longest wait for what must come to pass, in milliseconds. */
 const PATIENCE_MS = 20_000;
 /** Headless, and quiet. */
-const ARGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"];
+const ARGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-dev-shm-usage",
+  "--disable-quic",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-first-run",
+];
 
 let backend: Backend;
 let browser: Browser;
@@ -45,7 +54,8 @@ async function open(options: { colorScheme?: "light" | "dark" } = {}): Promise<P
 }
 
 const column = (page: Page, name: string): Locator => page.getByRole("region", { name });
-const card = (page: Page, name: string, title: string): Locator => column(page, name).getByRole("listitem", { name: title, exact: true });
+const card = (page: Page, name: string, title: string): Locator =>
+  column(page, name).getByRole("listitem", { name: title, exact: true });
 
 async function add(page: Page, name: string, title: string): Promise<void> {
   const input = page.getByLabel(`Add a card to ${name}`);
@@ -127,7 +137,9 @@ test("a move that the server refuses is taken back, and told", async () => {
   assert.equal(await card(one, "Done", title).count(), 0);
   assert.equal(await card(two, "Doing", title).count(), 1);
   // The focus has come back with it, and what others do meanwhile is not taken back.
-  await until("the focus is on the card", () => card(one, "Doing", title).evaluate((element) => element === document.activeElement));
+  await until("the focus is on the card", () =>
+    card(one, "Doing", title).evaluate((element) => element === document.activeElement),
+  );
   await one.getByRole("button", { name: "OK" }).click();
   await one.getByRole("alert").waitFor({ state: "detached" });
   await add(two, "Doing", "of another");
@@ -177,10 +189,16 @@ test("with the keyboard alone", async () => {
     return now.indexOf("second") < now.indexOf("first") && now.length === before.length;
   });
   // The focus goes along, wherever the card goes.
-  for (const [key, where] of [["ArrowLeft", "Doing"], ["ArrowLeft", "To do"], ["ArrowRight", "Doing"]] as const) {
+  for (const [key, where] of [
+    ["ArrowLeft", "Doing"],
+    ["ArrowLeft", "To do"],
+    ["ArrowRight", "Doing"],
+  ] as const) {
     await one.keyboard.press(key);
     await card(one, where, "second").waitFor();
-    await until(`the card in ${where} has the focus`, () => card(one, where, "second").evaluate((element) => element === document.activeElement));
+    await until(`the card in ${where} has the focus`, () =>
+      card(one, where, "second").evaluate((element) => element === document.activeElement),
+    );
   }
   await one.keyboard.press("Enter");
   await one.getByLabel("Title").fill("zweite");
@@ -207,7 +225,9 @@ for (const colorScheme of ["light", "dark"] as const) {
 function contrasts(): string[] {
   const channels = (color: string): number[] => (color.match(/[\d.]+/g) ?? []).map(Number);
   const luminance = (color: string): number => {
-    const [r = 0, g = 0, b = 0] = channels(color).map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    const [r = 0, g = 0, b = 0] = channels(color).map((value) =>
+      value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4,
+    );
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ground = (element: Element | null): string => {
