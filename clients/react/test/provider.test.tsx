@@ -115,10 +115,11 @@ test("nothing is opened while nobody listens", async () => {
 });
 
 test("hooks without a provider say what to do", () => {
-  vi.spyOn(console, "error").mockImplementation(() => {});
+  vi.mocked(console.error).mockImplementation(() => {});
   expect(() => renderHook(() => useRealtimeEvents())).toThrow(/put <RowcastProvider> above/);
   expect(() => renderHook(() => useWebSocket())).toThrow(/put <RowcastProvider> above/);
   expect(() => renderHook(() => useWebSocketState())).toThrow(/put <RowcastProvider> above/);
+  vi.mocked(console.error).mockClear();
 });
 
 test("a client that is given needs no provider", async () => {

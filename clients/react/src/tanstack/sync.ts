@@ -49,7 +49,7 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
   // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key, which is another object at each render.
   useEffect(() => {
     if (!enabled) return;
-    const which = { queryKey: latest.current.queryKey };
+    const which = { queryKey };
     const cached = queryClient.getQueryCache().findAll(which);
     const isUnsure = !since && (!client.cursor || cached.some(({ state }) => state.fetchStatus === "idle"));
     let isSubscribed = false;
