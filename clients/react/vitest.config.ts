@@ -31,6 +31,9 @@ const project = (version: string, alias: { find: RegExp; replacement: string }[]
   },
 });
 
+/** What is built, as users get it (`npm run test:dist`). */
+const dist = { test: { name: "dist", include: ["test-dist/**/*.test.ts"] } };
+
 export default defineConfig({
-  test: { projects: [project("19", []), project("18", react18)] },
+  test: { projects: [project("19", []), project("18", react18), dist] },
 });
