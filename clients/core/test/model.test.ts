@@ -219,6 +219,6 @@ test("each handler is given each row exactly once and in order, or told to refet
         vi.clearAllTimers();
       }
     }),
-    { numRuns: Number(process.env["RUNS"] ?? 3_000) },
+    { numRuns: Number(process.env.RUNS ?? 3_000) },
   );
 });
