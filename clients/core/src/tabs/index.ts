@@ -1,0 +1,171 @@
+// `@rowcast/client/tabs`: one connection for all tabs of a browser. One tab leads; its hub has the connection.
+
+import type { ClientFrame, Link, LinkEnd, LinkListener, LinkTarget, Transport } from "../transport.js";
+import { hub } from "./hub.js";
+import { END, FRAME, HANDED_OVER, HI, type Message, OPENED, type TabsScope } from "./messages.js";
+
+export type { TabsScope } from "./messages.js";
+
+/** Makes a transport that tabs share. For `createClient({ tabs })`. */
+export type Tabs = (transport: Transport, options: { readonly url: string }) => Transport;
+
+/** Who shares with whom. */
+export interface TabsOptions {
+  /** Tabs with the same key share. The id of the user, where several are logged in at once in different tabs. Default: empty. */
+  readonly key?: string;
+  /** What has the browser's Web Locks and BroadcastChannel. Default: `globalThis`. */
+  readonly scope?: TabsScope;
+}
+
+/** A leader that has not answered for so long, or twice as long, hangs: another tab takes its place. */
+const PATIENCE_MS = 3_000;
+
+/** As `tabs`, where not all tabs of the origin are to share. */
+export function tabsWith({ key = "", scope = globalThis }: TabsOptions = {}): Tabs {
+  return (transport, { url }) =>
+    scope.navigator?.locks && scope.BroadcastChannel
+      ? share(transport, scope.navigator.locks, scope.BroadcastChannel, `rowcast1:${key}:${transport.name}:${url}`)
+      : transport;
+}
+
+/**
+ * One connection for all tabs of an origin that connect to the same URL: `createClient({ tabs })`. The tab that has it may
+ * close at any time: another takes over, and no event is lost. Where the browser has no Web Locks or no BroadcastChannel,
+ * each tab has its own connection; so has a tab whose token is another user's, and one that asks for `since: "earliest"`.
+ */
+export const tabs: Tabs = tabsWith();
+
+function share(
+  transport: Transport,
+  locks: Pick<LockManager, "request">,
+  Channel: NonNullable<TabsScope["BroadcastChannel"]>,
+  name: string,
+): Transport {
+  /** Its request for the lock of the leader. */
+  let wish: AbortController | undefined;
+  /** The next link is its own. */
+  let isAlone = false;
+
+  const leave = () => {
+    wish?.abort();
+    wish = undefined;
+  };
+
+  /** Leads when its turn comes, or at once. */
+  const lead = (target: LinkTarget, steal?: boolean) => {
+    leave();
+    const own = new AbortController();
+    const { signal } = own;
+    let stop: (() => void) | undefined;
+    const isOver = () => {
+      stop?.();
+      if (wish === own) wish = undefined;
+    };
+    wish = own;
+    locks
+      .request(
+        name,
+        steal ? { steal } : { signal },
+        () =>
+          signal.aborted ||
+          new Promise<Event>((resolve) => {
+            signal.onabort = resolve;
+            stop = hub(transport, target, locks, new Channel(name));
+          }),
+      )
+      .then(isOver, isOver);
+  };
+
+  const open = (target: LinkTarget, listener: LinkListener): Link => {
+    if (isAlone) {
+      isAlone = false;
+      return transport.open(target, listener);
+    }
+    const id = `${Math.random()}`;
+    const channel = new Channel(name);
+    /** Which hub it has joined: none at first. */
+    let generation = 0;
+    let heard = 0;
+    let isOver = false;
+    let isSubscribed = false;
+    /** What waits for the welcome. */
+    let held: ClientFrame[] | undefined = [];
+    /** While this is locked the hub knows that the tab is there. */
+    let unlock = () => {};
+
+    const end = () => {
+      isOver = true;
+      clearTimeout(patience);
+      channel.close();
+      unlock();
+    };
+    const finish = (reason: LinkEnd) => {
+      end();
+      // Who leads does so until its client goes.
+      if (isAlone || !(reason.handedOver || wish?.signal.onabort)) leave();
+      listener.closed(reason);
+    };
+    const say = (frame?: ClientFrame | "dead") => channel.postMessage([id, generation, frame]);
+
+    channel.onmessage = ({ data }: { data: Message }) => {
+      const [from, number, to, what, value] = data;
+      if (isOver || typeof from === "string") return;
+      if (from !== generation) {
+        if (what !== HI || to !== id) say();
+        else if (generation) finish(HANDED_OVER);
+        else {
+          clearTimeout(patience);
+          generation = from;
+          heard = number;
+          if (value) listener.opened();
+        }
+      } else if (number !== ++heard) finish(HANDED_OVER);
+      else if (to && to !== id) listener.alive();
+      else if (what === END) {
+        isAlone = !value;
+        finish(value ?? HANDED_OVER);
+      } else if (what === OPENED) listener.opened();
+      else if (what === FRAME) {
+        isSubscribed ||= !!to && value.type === "subscribed";
+        // What the others get before it has subscribed is no position of its own.
+        if (to || isSubscribed) listener.frame(value);
+        else listener.alive();
+        if (value.type === "welcome") {
+          held?.map(say);
+          held = undefined;
+        }
+      } else listener.alive();
+    };
+
+    const patience = setTimeout(() => lead(target, true), PATIENCE_MS * (1 + Math.random()));
+    if (!wish) lead(target);
+    locks.request(
+      id,
+      () =>
+        isOver ||
+        new Promise<void>((resolve) => {
+          unlock = resolve;
+          say();
+        }),
+    );
+
+    return {
+      send(frame) {
+        if ((frame as { since?: string }).since === "earliest") {
+          isAlone = true;
+          finish(HANDED_OVER);
+        } else if (held && frame.type !== "hello") held.push(frame);
+        else say(frame);
+      },
+      close(code = 1000) {
+        if (isOver) return;
+        // It is not that this tab goes: the line is dead for all.
+        if (code > 1001) say("dead");
+        end();
+        leave();
+      },
+    };
+  };
+
+  return { name: transport.name, open };
+}
