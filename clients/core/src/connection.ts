@@ -295,20 +295,20 @@ export function createConnection(
     deadline.set(() => ended(mine, { code: 4408, reason: "no welcome" }, "TIMEOUT"), connectTimeout);
   }
 
-  /** Lets go of the link. */
-  function release(): void {
+  /** Lets go of the link; with a code if it is dead, as others may use it, too. */
+  function release(code?: number): void {
     const mine = current;
     current = undefined;
     for (const timer of [retry, deadline, stable, renewal, upgrade, heartbeat]) timer.clear();
     probe?.link?.close();
     probe = undefined;
-    mine?.link?.close();
+    mine?.link?.close(code);
     port.lost();
   }
 
   function ended(mine: Attempt, end: LinkEnd, code: string): void {
     const { goodbye, isConnected } = mine;
-    release();
+    release(code === "TIMEOUT" ? end.code : undefined);
     if (end.handedOver) return attempt();
     const isRefused = REFUSED.includes(end.code) || String(goodbye?.code).startsWith("TOKEN_");
     const isFinal = MISTAKES.includes(end.code) || goodbye?.reconnect === false;

@@ -1,10 +1,10 @@
 // `@rowcast/client/tabs`: one connection for all tabs of a browser. One tab leads; its hub has the connection.
 
-import type { ClientFrame, Link, LinkEnd, LinkListener, LinkTarget, Transport } from "../transport.js";
+import type { Link, LinkEnd, LinkListener, LinkTarget, ServerFrame, Transport } from "../transport.js";
 import { hub } from "./hub.js";
-import { END, FRAME, HANDED_OVER, HI, type Message, OPENED, type TabsScope } from "./messages.js";
+import { ALONE, HANDED_OVER, type Message, OPENED, type TabFrame, type TabsScope } from "./messages.js";
 
-export type { TabsScope } from "./messages.js";
+export type { Channel, TabsScope } from "./messages.js";
 
 /** Makes a transport that tabs share. For `createClient({ tabs })`. */
 export type Tabs = (transport: Transport, options: { readonly url: string }) => Transport;
@@ -19,6 +19,8 @@ export interface TabsOptions {
 
 /** A leader that has not answered for so long, or twice as long, hangs: another tab takes its place. */
 const PATIENCE_MS = 3_000;
+/** A tab that has heard nothing for so long comes late. */
+const LATE_MS = 60_000;
 
 /** As `tabs`, where not all tabs of the origin are to share. */
 export function tabsWith({ key = "", scope = globalThis }: TabsOptions = {}): Tabs {
@@ -31,7 +33,7 @@ export function tabsWith({ key = "", scope = globalThis }: TabsOptions = {}): Ta
 /**
  * One connection for all tabs of an origin that connect to the same URL: `createClient({ tabs })`. The tab that has it may
  * close at any time: another takes over, and no event is lost. Where the browser has no Web Locks or no BroadcastChannel,
- * each tab has its own connection; so has a tab whose token is another user's, and one that asks for `since: "earliest"`.
+ * each tab has its own connection; so has a tab whose token is another user's.
  */
 export const tabs: Tabs = tabsWith();
 
@@ -45,6 +47,8 @@ function share(
   let wish: AbortController | undefined;
   /** The next link is its own. */
   let isAlone = false;
+  /** When it was told something last. */
+  let heardAt = Infinity;
 
   const leave = () => {
     wish?.abort();
@@ -57,6 +61,9 @@ function share(
     const own = new AbortController();
     const { signal } = own;
     let stop: (() => void) | undefined;
+    const begin = () => {
+      stop = hub(transport, target, locks, new Channel(name), begin);
+    };
     const isOver = () => {
       stop?.();
       if (wish === own) wish = undefined;
@@ -70,7 +77,7 @@ function share(
           signal.aborted ||
           new Promise<Event>((resolve) => {
             signal.onabort = resolve;
-            stop = hub(transport, target, locks, new Channel(name));
+            begin();
           }),
       )
       .then(isOver, isOver);
@@ -88,8 +95,6 @@ function share(
     let heard = 0;
     let isOver = false;
     let isSubscribed = false;
-    /** What waits for the welcome. */
-    let held: ClientFrame[] | undefined = [];
     /** While this is locked the hub knows that the tab is there. */
     let unlock = () => {};
 
@@ -105,36 +110,34 @@ function share(
       if (isAlone || !(reason.handedOver || wish?.signal.onabort)) leave();
       listener.closed(reason);
     };
-    const say = (frame?: ClientFrame | "dead") => channel.postMessage([id, generation, frame]);
+    const say = (frame?: TabFrame | 0) => channel.postMessage([id, generation, frame]);
 
     channel.onmessage = ({ data }: { data: Message }) => {
-      const [from, number, to, what, value] = data;
+      const [from, number, to, what] = data;
+      const told = what as Partial<ServerFrame & LinkEnd> | undefined;
       if (isOver || typeof from === "string") return;
       if (from !== generation) {
-        if (what !== HI || to !== id) say();
+        if (typeof what !== "number" || to !== id) say();
         else if (generation) finish(HANDED_OVER);
         else {
           clearTimeout(patience);
           generation = from;
           heard = number;
-          if (value) listener.opened();
+          if (what) listener.opened();
         }
       } else if (number !== ++heard) finish(HANDED_OVER);
       else if (to && to !== id) listener.alive();
-      else if (what === END) {
-        isAlone = !value;
-        finish(value ?? HANDED_OVER);
-      } else if (what === OPENED) listener.opened();
-      else if (what === FRAME) {
-        isSubscribed ||= !!to && value.type === "subscribed";
+      else if (what === OPENED) to || listener.opened();
+      else if (told?.code && !told.type) {
+        isAlone = told.code === ALONE.code;
+        finish(what as LinkEnd);
+      } else {
+        isSubscribed ||= !!to && told?.type === "subscribed";
+        if (isSubscribed) heardAt = Date.now();
         // What the others get before it has subscribed is no position of its own.
-        if (to || isSubscribed) listener.frame(value);
+        if (told?.type && (to || isSubscribed)) listener.frame(what as ServerFrame);
         else listener.alive();
-        if (value.type === "welcome") {
-          held?.map(say);
-          held = undefined;
-        }
-      } else listener.alive();
+      }
     };
 
     const patience = setTimeout(() => lead(target, true), PATIENCE_MS * (1 + Math.random()));
@@ -151,16 +154,13 @@ function share(
 
     return {
       send(frame) {
-        if ((frame as { since?: string }).since === "earliest") {
-          isAlone = true;
-          finish(HANDED_OVER);
-        } else if (held && frame.type !== "hello") held.push(frame);
-        else say(frame);
+        const isLate = (frame as { since?: string }).since === "earliest" || Date.now() - heardAt > LATE_MS;
+        say({ ...frame, isLate });
       },
-      close(code = 1000) {
+      close(code) {
         if (isOver) return;
-        // It is not that this tab goes: the line is dead for all.
-        if (code > 1001) say("dead");
+        // With a code it is not that this tab goes: the line is dead for all.
+        if (code) say(0);
         end();
         leave();
       },

@@ -11,38 +11,28 @@ export interface TabsScope {
 /** The part of a BroadcastChannel that is used. */
 export type Channel = Pick<BroadcastChannel, "onmessage" | "postMessage" | "close">;
 
-/** The answer to a tab that joins; its value says whether the line is open. */
-export const HI = 0;
-/** The line is open. */
-export const OPENED = 1;
-/** A frame of the server. */
-export const FRAME = 2;
-/** Something came that is no frame; or the hub is new. */
-export const ALIVE = 3;
-/** It is over. Without a value: this tab is better alone. */
-export const END = 4;
+/** What a hub tells: a frame; an end; a number; or that something came which is no frame. */
+export type Told = ServerFrame | LinkEnd | typeof HI | typeof OPENED | undefined;
 
-export type Told =
-  | readonly [what: typeof HI, isOpen: boolean]
-  | readonly [what: typeof OPENED, nothing?: undefined]
-  | readonly [what: typeof FRAME, frame: ServerFrame]
-  | readonly [what: typeof ALIVE, nothing?: undefined]
-  | readonly [what: typeof END, end?: LinkEnd];
+/** The answer to a tab that joins, while the line is not open. */
+export const HI = 0;
+/** The same where it is; and to all, once it is. */
+export const OPENED = 1;
 
 /**
- * Of a hub: which it is, the how manieth it is, for which tab (empty: for all), what it is. Each tab sees all of them, and
- * so knows when it has missed one.
+ * Of a hub: which it is, the how manieth it is, for which tab (empty: for all), what it is. Each tab sees all of them, and so
+ * knows when it has missed one.
  */
-export type HubMessage = readonly [generation: number, number: number, to: string, ...Told];
-/** Of a tab: which it is, to which hub. Without a frame it joins whichever there is. */
-export type TabMessage = readonly [
-  tab: string,
-  generation: number,
-  frame?: ClientFrame | "dead",
-  nothing?: undefined,
-  none?: undefined,
-];
+export type HubMessage = readonly [generation: number, number: number, to: string, what: Told];
+
+/** Of a tab: which it is, to which hub. Without a frame it joins whichever there is; 0: the line is dead. */
+export type TabMessage = readonly [tab: string, generation: number, frame?: TabFrame | 0, nothing?: undefined];
 export type Message = HubMessage | TabMessage;
+
+/** A frame of a tab. `isLate`: the position that it comes back to is much older than what other tabs have. */
+export type TabFrame = ClientFrame & { readonly isLate?: boolean };
 
 /** Come back at once: the hub has changed, or something got lost. */
 export const HANDED_OVER: LinkEnd = { code: 1012, reason: "", handedOver: true };
+/** Come back at once, with a connection of your own. */
+export const ALONE: LinkEnd = { ...HANDED_OVER, code: 1 };
