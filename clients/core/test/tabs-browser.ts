@@ -17,7 +17,7 @@ interface Lock {
 
 export class FakeBrowser {
   readonly tabs: FakeTab[] = [];
-  readonly locks = new Map<string, Lock>();
+  readonly locks: Map<string, Lock> = new Map();
   private readonly WebSocket: WebSocketConstructor | undefined;
 
   constructor(WebSocket: WebSocketConstructor | undefined) {
@@ -47,9 +47,9 @@ type Options = { readonly steal?: boolean; readonly signal?: AbortSignal };
 
 export class FakeTab {
   readonly scope: TabsScope;
-  readonly lifecycle = new FakeLifecycle();
+  readonly lifecycle: FakeLifecycle = new FakeLifecycle();
   readonly WebSocket: WebSocketConstructor;
-  readonly channels = new Set<FakeChannel>();
+  readonly channels: Set<FakeChannel> = new Set();
   /** Its JavaScript does not run: what is sent to it waits. */
   isHung = false;
   /** So many of the messages that are sent to it next are lost. */
@@ -70,9 +70,10 @@ export class FakeTab {
       },
     };
     if (WebSocket === undefined) throw new Error("there is no WebSocket");
+    const Real = WebSocket;
     this.WebSocket = class {
       constructor(url: string) {
-        const socket = new WebSocket(url);
+        const socket = new Real(url);
         tab.sockets.push(socket);
         // biome-ignore lint/correctness/noConstructorReturn: it is the same socket, known to the tab.
         return socket;

@@ -39,7 +39,9 @@ interface Page {
   readonly seen: unknown[];
 }
 
-function page(options: ClientOptions & { readonly key?: string; readonly channel?: string; readonly since?: string } = {}): Page {
+function page(
+  options: ClientOptions & { readonly key?: string; readonly channel?: string; readonly since?: string } = {},
+): Page {
   const { key, channel = "tasks", since, ...rest } = options;
   const tab = browser.open();
   const client = createClient({

@@ -1,7 +1,7 @@
 // The leader's part: has the connection, asks for all tabs, gives each tab its answers, and everybody the events.
 
-import type { Link, LinkEnd, LinkTarget, ServerFrame, Transport } from "../transport.js";
-import { ALONE, type Channel, HANDED_OVER, HI, type Message, OPENED, type TabFrame, type Told } from "./messages.js";
+import type { ClientFrame, Link, LinkEnd, LinkTarget, ServerFrame, Transport } from "../transport.js";
+import { ALONE, type Channel, HANDED_OVER, HI, type Message, OPENED, type Told } from "./messages.js";
 
 /** Begins to lead: with one connection. `again` begins anew once that has ended. Gives how to stop. */
 export function hub(
@@ -20,13 +20,16 @@ export function hub(
   let requests = 0;
   let link: Link | undefined;
   let isOpen = false;
-  /** Whose hello began the session; which token it has; what the server said. */
+  /** Whose hello began the session; which tokens are of the same user; what the server said. */
   let opener = "";
-  let token: string | undefined;
+  const tokens = new Set<string | undefined>();
   let welcome: ServerFrame | undefined;
-  /** The subscription that has not caught up. There is one at a time, so that one cursor is right for all. */
+  /** The request for the past that has not caught up, and whose it is. There is one at a time, so that one cursor is right. */
   let busy: number | undefined;
-  let since: string | undefined;
+  let asker = "";
+  /** Who is sent the past, which the others are not to be given; where they go on from, afterwards. */
+  let reader = "";
+  let position: string | undefined;
   let waiting: (() => void)[] = [];
 
   const tell = (to: string, what?: Told) => channel.postMessage([generation, ++told, to, what]);
@@ -61,12 +64,25 @@ export function hub(
         tell("", OPENED);
       },
       frame(frame) {
-        const { id, type } = frame;
+        const { id, type, cursor } = frame;
         const answered = asked.get(id);
+        const isReset = type === "reset";
         if (type === "welcome") welcome = frame;
         if (answered) answered(frame);
-        else tell((type === "auth_expiring" && tabs.keys().next().value) || "", frame);
-        if (type === "reset" || (id === busy && !frame.recovered)) busy = undefined;
+        else tell(isReset ? "" : (type === "auth_expiring" && tabs.keys().next().value) || reader, frame);
+        if (id === busy && frame.recovered) reader = asker;
+        else if (isReset || id === busy) {
+          const since = reader && !isReset && position !== cursor ? position : undefined;
+          busy = undefined;
+          reader = "";
+          if (since)
+            subscribe(
+              "",
+              [...tabs.values()].flatMap((channels) => [...channels]),
+              { since },
+            );
+        }
+        if (!reader) position = cursor ?? position;
         const all = waiting;
         waiting = [];
         for (const go of all) go();
@@ -78,27 +94,19 @@ export function hub(
   };
 
   /** The answer has the tab's own id again. When the token ends is the hub's affair. */
-  const answer =
-    (tab: string, { id }: TabFrame) =>
-    (frame: ServerFrame | undefined) =>
-      tell(tab, { ...frame, id, expiresAt: undefined } as ServerFrame);
+  const answer = (tab: string, { id }: { readonly id?: unknown }, frame: ServerFrame | undefined) =>
+    tab && tell(tab, { ...frame, id, expiresAt: undefined } as ServerFrame);
 
-  const ask = (frame: object, answered: (frame: ServerFrame) => void) => {
+  const ask = (tab: string, frame: object, answered = (found: ServerFrame): unknown => answer(tab, frame, found)) => {
     asked.set(++requests, answered);
-    link?.send({ ...(frame as TabFrame), id: requests });
+    link?.send({ ...(frame as ClientFrame), id: requests });
   };
 
-  const subscribe = (tab: string, frame: TabFrame & { channels?: string[]; since?: string }) => {
-    if (frame.channels?.[0]) {
-      // Others are not to be given what is history to them: they come back, and go on where they are.
-      if (frame.isLate && frame.since !== since) {
-        for (const other of tabs.keys()) if (other !== tab && tabs.delete(other)) tell(other, HANDED_OVER);
-      }
-      since = frame.since;
-      for (const channel of frame.channels) tabs.get(tab)?.add(channel);
-      ask({ ...frame, type: "subscribe", token: undefined, isLate: undefined }, answer(tab, frame));
-      busy = requests;
-    }
+  const subscribe = (tab: string, channels: string[], frame: object) => {
+    for (const channel of channels) tabs.get(tab)?.add(channel);
+    ask(tab, { ...frame, type: "subscribe", channels, token: undefined });
+    busy = requests;
+    asker = tab;
   };
 
   /** The server is told to stop only what no other tab receives. */
@@ -107,41 +115,36 @@ export function hub(
       tabs.get(tab)?.delete(channel);
       return ![...tabs.values()].some((other) => other.has(channel));
     });
-    if (rest[0]) link?.send({ type: "unsubscribe", channels: rest } as unknown as TabFrame);
+    if (rest[0]) link?.send({ type: "unsubscribe", channels: rest } as unknown as ClientFrame);
   };
 
-  const hear = (tab: string, frame: TabFrame) => {
+  const hear = (tab: string, frame: ClientFrame) => {
     const { type } = frame;
-    const later = () => hear(tab, { ...frame, type: "subscribe" } as TabFrame);
+    const later = () => hear(tab, { ...frame, type: "subscribe" } as ClientFrame);
     if (!tabs.has(tab)) return;
     if (type === "hello") {
-      const own = frame.token;
+      const { id, token: own, channels = [] } = frame;
       const admit = () => {
-        answer(tab, frame)(welcome);
+        tokens.add(own);
+        answer(tab, frame, welcome);
         later();
       };
       if (!opener) {
         opener = tab;
-        token = own;
-        ask({ type, token }, answer(tab, frame));
+        tokens.add(own);
+        ask(tab, { type, id, token: own });
         busy = requests;
-        subscribe(tab, frame);
+        if (channels[0]) subscribe(tab, channels, frame);
       } else if (!welcome) waiting.push(() => hear(tab, frame));
-      else if (!own || own === token) admit();
+      else if (!own || tokens.has(own)) admit();
       // The server says whether it is the same user.
-      else
-        ask({ type: "auth", token: own }, ({ type }) => {
-          if (type === "auth_ok") {
-            token = own;
-            admit();
-          } else tell(tab, ALONE);
-        });
+      else ask(tab, { type: "auth", token: own }, ({ type }) => (type === "auth_ok" ? admit() : tell(tab, ALONE)));
     } else if (type === "unsubscribe") {
       leave(tab, frame.channels);
       tell(tab, { ...frame, type: "unsubscribed" });
-    } else if (type !== "subscribe") ask(frame, answer(tab, frame));
+    } else if (type !== "subscribe") ask(tab, frame);
     else if (busy) waiting.push(later);
-    else subscribe(tab, frame);
+    else if (frame.channels?.[0]) subscribe(tab, frame.channels, frame);
   };
 
   channel.onmessage = ({ data }: { data: Message }) => {
@@ -149,7 +152,7 @@ export function hub(
     if (typeof tab !== "string") return;
     if (frame === undefined) enter(tab);
     else if (to === generation) {
-      if (frame) hear(tab, frame as TabFrame);
+      if (frame) hear(tab, frame as ClientFrame);
       else end();
     }
   };

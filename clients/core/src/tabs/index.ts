@@ -1,8 +1,8 @@
 // `@rowcast/client/tabs`: one connection for all tabs of a browser. One tab leads; its hub has the connection.
 
-import type { Link, LinkEnd, LinkListener, LinkTarget, ServerFrame, Transport } from "../transport.js";
+import type { ClientFrame, Link, LinkEnd, LinkListener, LinkTarget, ServerFrame, Transport } from "../transport.js";
 import { hub } from "./hub.js";
-import { ALONE, HANDED_OVER, type Message, OPENED, type TabFrame, type TabsScope } from "./messages.js";
+import { ALONE, HANDED_OVER, type Message, OPENED, type TabsScope } from "./messages.js";
 
 export type { Channel, TabsScope } from "./messages.js";
 
@@ -19,8 +19,6 @@ export interface TabsOptions {
 
 /** A leader that has not answered for so long, or twice as long, hangs: another tab takes its place. */
 const PATIENCE_MS = 3_000;
-/** A tab that has heard nothing for so long comes late. */
-const LATE_MS = 60_000;
 
 /** As `tabs`, where not all tabs of the origin are to share. */
 export function tabsWith({ key = "", scope = globalThis }: TabsOptions = {}): Tabs {
@@ -47,9 +45,6 @@ function share(
   let wish: AbortController | undefined;
   /** The next link is its own. */
   let isAlone = false;
-  /** When it was told something last. */
-  let heardAt = Infinity;
-
   const leave = () => {
     wish?.abort();
     wish = undefined;
@@ -110,7 +105,7 @@ function share(
       if (isAlone || !(reason.handedOver || wish?.signal.onabort)) leave();
       listener.closed(reason);
     };
-    const say = (frame?: TabFrame | 0) => channel.postMessage([id, generation, frame]);
+    const say = (frame?: ClientFrame | 0) => channel.postMessage([id, generation, frame]);
 
     channel.onmessage = ({ data }: { data: Message }) => {
       const [from, number, to, what] = data;
@@ -133,7 +128,6 @@ function share(
         finish(what as LinkEnd);
       } else {
         isSubscribed ||= !!to && told?.type === "subscribed";
-        if (isSubscribed) heardAt = Date.now();
         // What the others get before it has subscribed is no position of its own.
         if (told?.type && (to || isSubscribed)) listener.frame(what as ServerFrame);
         else listener.alive();
@@ -153,10 +147,7 @@ function share(
     );
 
     return {
-      send(frame) {
-        const isLate = (frame as { since?: string }).since === "earliest" || Date.now() - heardAt > LATE_MS;
-        say({ ...frame, isLate });
-      },
+      send: say,
       close(code) {
         if (isOver) return;
         // With a code it is not that this tab goes: the line is dead for all.

@@ -26,11 +26,8 @@ export const OPENED = 1;
 export type HubMessage = readonly [generation: number, number: number, to: string, what: Told];
 
 /** Of a tab: which it is, to which hub. Without a frame it joins whichever there is; 0: the line is dead. */
-export type TabMessage = readonly [tab: string, generation: number, frame?: TabFrame | 0, nothing?: undefined];
+export type TabMessage = readonly [tab: string, generation: number, frame?: ClientFrame | 0, nothing?: undefined];
 export type Message = HubMessage | TabMessage;
-
-/** A frame of a tab. `isLate`: the position that it comes back to is much older than what other tabs have. */
-export type TabFrame = ClientFrame & { readonly isLate?: boolean };
 
 /** Come back at once: the hub has changed, or something got lost. */
 export const HANDED_OVER: LinkEnd = { code: 1012, reason: "", handedOver: true };
