@@ -1,7 +1,7 @@
 // A browser with tabs, of which a test is the master: Web Locks, BroadcastChannels, tabs that crash, hang and lose messages.
 
 import type { WebSocketConstructor } from "../src/index.js";
-import type { Channel, TabsScope } from "../src/tabs/index.js";
+import { type Tabs, tabsWith } from "../src/tabs/index.js";
 import { FakeLifecycle } from "../src/testing/lifecycle.js";
 
 interface Request {
@@ -43,10 +43,12 @@ export class FakeBrowser {
   }
 }
 
+type Channel = Pick<BroadcastChannel, "onmessage" | "postMessage" | "close">;
 type Options = { readonly steal?: boolean; readonly signal?: AbortSignal };
 
 export class FakeTab {
-  readonly scope: TabsScope;
+  /** What its scripts find in `globalThis`. */
+  readonly globals: { readonly navigator: unknown; readonly BroadcastChannel: new (name: string) => Channel };
   readonly lifecycle: FakeLifecycle = new FakeLifecycle();
   readonly WebSocket: WebSocketConstructor;
   readonly channels: Set<FakeChannel> = new Set();
@@ -61,8 +63,8 @@ export class FakeTab {
   constructor(browser: FakeBrowser, WebSocket: WebSocketConstructor | undefined) {
     this.browser = browser;
     const tab = this;
-    this.scope = {
-      navigator: { locks: { request: this.request.bind(this) as LockManager["request"] } },
+    this.globals = {
+      navigator: { locks: { request: this.request.bind(this) } },
       BroadcastChannel: class extends FakeChannel {
         constructor(name: string) {
           super(name, tab, browser);
@@ -79,6 +81,17 @@ export class FakeTab {
         return socket;
       }
     } as unknown as WebSocketConstructor;
+  }
+
+  /** `tabsWith` as it is in this tab. */
+  share(options: { readonly key?: string } = {}): Tabs {
+    return (transport, target) => {
+      const before = { navigator: globalThis.navigator, BroadcastChannel: globalThis.BroadcastChannel };
+      Object.assign(globalThis, this.globals);
+      const shared = tabsWith(options)(transport, target);
+      Object.assign(globalThis, before);
+      return shared;
+    };
   }
 
   /** The browser ends it: nothing of it says goodbye. */

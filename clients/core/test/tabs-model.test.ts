@@ -6,7 +6,6 @@ import fc from "fast-check";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
 import { type Client, createClient } from "../src/index.js";
-import { tabsWith } from "../src/tabs/index.js";
 import { createTestServer } from "../src/testing/index.js";
 import { FakeBrowser, type FakeTab } from "./tabs-browser.js";
 
@@ -73,7 +72,7 @@ class Page {
     this.channel = channel;
     this.client = createClient({
       url: "ws://feed.test/ws",
-      tabs: tabsWith({ scope: tab.scope }),
+      tabs: tab.share(),
       environment: { ...server.environment, WebSocket: tab.WebSocket, lifecycle: tab.lifecycle },
     });
     const onSubscribed = () => {

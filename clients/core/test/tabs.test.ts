@@ -46,7 +46,7 @@ function page(
   const tab = browser.open();
   const client = createClient({
     url: URL,
-    tabs: tabsWith({ scope: tab.scope, ...(key === undefined ? {} : { key }) }),
+    tabs: tab.share(key === undefined ? {} : { key }),
     environment: { ...server.environment, WebSocket: tab.WebSocket, lifecycle: tab.lifecycle },
     ...rest,
   });
@@ -314,10 +314,12 @@ test("tabs of different keys or URLs do not share", async () => {
   expect(server.connections).toHaveLength(3);
 });
 
-test("what is missing in the browser makes no difference but the number of connections", () => {
-  const scope = browser.open().scope;
-  expect(tabsWith({ scope: {} })(webSocket, { url: URL })).toBe(webSocket);
-  expect(tabsWith({ scope: { ...scope, navigator: {} } })(webSocket, { url: URL })).toBe(webSocket);
-  expect(tabsWith({ scope: { navigator: scope.navigator ?? {} } })(webSocket, { url: URL })).toBe(webSocket);
-  expect(tabs(webSocket, { url: URL }).name).toBe("ws");
+test("what is missing in the browser makes no difference but the number of connections", async () => {
+  vi.stubGlobal("BroadcastChannel", undefined);
+  expect(tabs(webSocket, { url: URL })).toBe(webSocket);
+  vi.unstubAllGlobals();
+  vi.stubGlobal("navigator", {});
+  expect(tabs(webSocket, { url: URL })).toBe(webSocket);
+  expect(tabsWith({ key: "ann" })(webSocket, { url: URL })).toBe(webSocket);
+  vi.unstubAllGlobals();
 });

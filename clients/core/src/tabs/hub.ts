@@ -1,14 +1,14 @@
 // The leader's part: has the connection, asks for all tabs, gives each tab its answers, and everybody the events.
 
 import type { ClientFrame, Link, LinkEnd, LinkTarget, ServerFrame, Transport } from "../transport.js";
-import { ALONE, type Channel, HANDED_OVER, HI, type Message, OPENED, type Told } from "./messages.js";
+import { ALONE, HANDED_OVER, HI, type Message, OPENED, type Told } from "./messages.js";
 
 /** Begins to lead: with one connection. `again` begins anew once that has ended. Gives how to stop. */
 export function hub(
   transport: Transport,
   target: LinkTarget,
   locks: Pick<LockManager, "request">,
-  channel: Channel,
+  channel: BroadcastChannel,
   again: () => void,
 ): () => void {
   const generation = Math.random();
@@ -71,21 +71,17 @@ export function hub(
         if (answered) answered(frame);
         else tell(isReset ? "" : (type === "auth_expiring" && tabs.keys().next().value) || reader, frame);
         if (id === busy && frame.recovered) reader = asker;
-        else if (isReset || id === busy) {
+        else if (isReset || (id === busy && type !== "welcome")) {
           const since = reader && !isReset && position !== cursor ? position : undefined;
           busy = undefined;
           reader = "";
-          if (since)
-            subscribe(
-              "",
-              [...tabs.values()].flatMap((channels) => [...channels]),
-              { since },
-            );
+          // Once for all, as it is the same for all.
+          if (since) subscribe("", { type: "subscribe", since, channels: all() });
         }
         if (!reader) position = cursor ?? position;
-        const all = waiting;
+        const ready = waiting;
         waiting = [];
-        for (const go of all) go();
+        for (const go of ready) go();
       },
       alive: () => tell(""),
       closed,
@@ -102,49 +98,50 @@ export function hub(
     link?.send({ ...(frame as ClientFrame), id: requests });
   };
 
-  const subscribe = (tab: string, channels: string[], frame: object) => {
+  const subscribe = (tab: string, frame: { type: string; since?: string; channels?: string[] }) => {
+    const { channels = [] } = frame;
     for (const channel of channels) tabs.get(tab)?.add(channel);
-    ask(tab, { ...frame, type: "subscribe", channels, token: undefined });
-    busy = requests;
+    ask(tab, frame);
+    busy = channels.length && requests;
     asker = tab;
   };
+
+  const all = () => [...tabs.values()].flatMap((channels) => [...channels]);
 
   /** The server is told to stop only what no other tab receives. */
   const leave = (tab: string, channels: Iterable<string>) => {
     const rest = [...channels].filter((channel) => {
       tabs.get(tab)?.delete(channel);
-      return ![...tabs.values()].some((other) => other.has(channel));
+      return !all().includes(channel);
     });
     if (rest[0]) link?.send({ type: "unsubscribe", channels: rest } as unknown as ClientFrame);
   };
 
   const hear = (tab: string, frame: ClientFrame) => {
     const { type } = frame;
-    const later = () => hear(tab, { ...frame, type: "subscribe" } as ClientFrame);
+    const again = () => hear(tab, frame);
     if (!tabs.has(tab)) return;
     if (type === "hello") {
-      const { id, token: own, channels = [] } = frame;
+      const { token, channels } = frame;
       const admit = () => {
-        tokens.add(own);
+        tokens.add(token);
         answer(tab, frame, welcome);
-        later();
+        if (channels) hear(tab, { ...frame, type: "subscribe", token: undefined } as ClientFrame);
       };
       if (!opener) {
         opener = tab;
-        tokens.add(own);
-        ask(tab, { type, id, token: own });
-        busy = requests;
-        if (channels[0]) subscribe(tab, channels, frame);
-      } else if (!welcome) waiting.push(() => hear(tab, frame));
-      else if (!own || tokens.has(own)) admit();
+        tokens.add(token);
+        subscribe(tab, frame);
+      } else if (!welcome) waiting.push(again);
+      else if (tokens.has(token)) admit();
       // The server says whether it is the same user.
-      else ask(tab, { type: "auth", token: own }, ({ type }) => (type === "auth_ok" ? admit() : tell(tab, ALONE)));
+      else ask(tab, { type: "auth", token }, ({ type }) => (type === "auth_ok" ? admit() : tell(tab, ALONE)));
     } else if (type === "unsubscribe") {
       leave(tab, frame.channels);
       tell(tab, { ...frame, type: "unsubscribed" });
     } else if (type !== "subscribe") ask(tab, frame);
-    else if (busy) waiting.push(later);
-    else if (frame.channels?.[0]) subscribe(tab, frame.channels, frame);
+    else if (busy) waiting.push(again);
+    else subscribe(tab, frame);
   };
 
   channel.onmessage = ({ data }: { data: Message }) => {

@@ -2,44 +2,38 @@
 
 import type { ClientFrame, Link, LinkEnd, LinkListener, LinkTarget, ServerFrame, Transport } from "../transport.js";
 import { hub } from "./hub.js";
-import { ALONE, HANDED_OVER, type Message, OPENED, type TabsScope } from "./messages.js";
-
-export type { Channel, TabsScope } from "./messages.js";
+import { ALONE, HANDED_OVER, type Message, OPENED } from "./messages.js";
 
 /** Makes a transport that tabs share. For `createClient({ tabs })`. */
 export type Tabs = (transport: Transport, options: { readonly url: string }) => Transport;
 
-/** Who shares with whom. */
-export interface TabsOptions {
-  /** Tabs with the same key share. The id of the user, where several are logged in at once in different tabs. Default: empty. */
-  readonly key?: string;
-  /** What has the browser's Web Locks and BroadcastChannel. Default: `globalThis`. */
-  readonly scope?: TabsScope;
-}
-
 /** A leader that has not answered for so long, or twice as long, hangs: another tab takes its place. */
 const PATIENCE_MS = 3_000;
-
-/** As `tabs`, where not all tabs of the origin are to share. */
-export function tabsWith({ key = "", scope = globalThis }: TabsOptions = {}): Tabs {
-  return (transport, { url }) =>
-    scope.navigator?.locks && scope.BroadcastChannel
-      ? share(transport, scope.navigator.locks, scope.BroadcastChannel, `rowcast1:${key}:${transport.name}:${url}`)
-      : transport;
-}
 
 /**
  * One connection for all tabs of an origin that connect to the same URL: `createClient({ tabs })`. The tab that has it may
  * close at any time: another takes over, and no event is lost. Where the browser has no Web Locks or no BroadcastChannel,
  * each tab has its own connection; so has a tab whose token is another user's.
  */
-export const tabs: Tabs = tabsWith();
+export const tabs: Tabs = tabsWith({});
+
+/**
+ * As `tabs`, but only tabs with the same `key` share: `createClient({ tabs: tabsWith({ key: userId }) })`, where several
+ * users are logged in at once in different tabs.
+ */
+export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
+  return (transport, { url }) => {
+    const locks = globalThis.navigator?.locks;
+    const Channel = globalThis.BroadcastChannel;
+    return locks && Channel ? share(transport, `rowcast1:${key}:${transport.name}:${url}`, locks, Channel) : transport;
+  };
+}
 
 function share(
   transport: Transport,
-  locks: Pick<LockManager, "request">,
-  Channel: NonNullable<TabsScope["BroadcastChannel"]>,
   name: string,
+  locks: Pick<LockManager, "request">,
+  Channel: typeof BroadcastChannel,
 ): Transport {
   /** Its request for the lock of the leader. */
   let wish: AbortController | undefined;

@@ -2,15 +2,6 @@
 
 import type { ClientFrame, LinkEnd, ServerFrame } from "../transport.js";
 
-/** What tabs need of the browser. */
-export interface TabsScope {
-  readonly navigator?: { readonly locks?: Pick<LockManager, "request"> };
-  readonly BroadcastChannel?: new (name: string) => Channel;
-}
-
-/** The part of a BroadcastChannel that is used. */
-export type Channel = Pick<BroadcastChannel, "onmessage" | "postMessage" | "close">;
-
 /** What a hub tells: a frame; an end; a number; or that something came which is no frame. */
 export type Told = ServerFrame | LinkEnd | typeof HI | typeof OPENED | undefined;
 
