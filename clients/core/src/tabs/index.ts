@@ -25,7 +25,7 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
   return (transport, { url }) => {
     const locks = globalThis.navigator?.locks;
     const Channel = globalThis.BroadcastChannel;
-    return locks && Channel ? share(transport, `rowcast1:${key}:${transport.name}:${url}`, locks, Channel) : transport;
+    return locks && Channel ? share(transport, `rowcast1:${key}:${url}`, locks, Channel) : transport;
   };
 }
 
