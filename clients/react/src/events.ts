@@ -80,18 +80,13 @@ export const defaultQueryKeyMapper: QueryKeyMapper = ({ type }) => {
 };
 
 /** Receives the events of channels for as long as the component is mounted. */
-export function useRealtimeEvents<
+export const useRealtimeEvents = useEvents as <
   Events extends EventMap = AnyEvents,
   Channels extends ChannelMap = AnyChannels,
   Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*",
 >(
-  options: UseRealtimeEventsOptions<Events, Channels, Channel> = {},
-): RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  // Within, types are those of any feed.
-  return useEvents(options as unknown as UseRealtimeEventsOptions) as RealtimeEvents<
-    EventOn<Events, Channels, Channel>
-  >;
-}
+  options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
+) => RealtimeEvents<EventOn<Events, Channels, Channel>>;
 
 /** `useRealtimeEvents` for the types of one feed, with options that hold unless a component gives others. */
 export function createRealtimeEventsHook<
@@ -102,10 +97,11 @@ export function createRealtimeEventsHook<
 ): <Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*">(
   options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
 ) => RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  return (options) => useRealtimeEvents({ ...defaults, ...options } as NonNullable<typeof options>);
+  return (options) => useRealtimeEvents({ ...defaults, ...options } as typeof options);
 }
 
-function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
+/** As for any feed; the types of one are put on it above. */
+function useEvents(options: UseRealtimeEventsOptions = {}): RealtimeEvents<FeedEvent> {
   const { enabled = true, since, channels = ["*"] } = options;
   const client = useClient(options.client);
   const latest = useLatest(options);
