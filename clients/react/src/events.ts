@@ -23,7 +23,7 @@ import { entityIdOf, partsOf } from "./ws-event.js";
  * What an event is about: the members of its payload (of its `previous` where the payload is no object), the kind of its
  * type as `type` (`task` of `task.created`), and its entity id as `id` (else the payload's own).
  */
-export interface Element {
+export interface FeedElement {
   readonly type: string;
   readonly id: string;
   readonly [member: string]: unknown;
@@ -44,11 +44,11 @@ export interface UseRealtimeEventsOptions<
   readonly onEvent?: ((event: EventOn<Events, Channels, Channel>) => void) | undefined;
   readonly onStateChange?: ((state: ConnectionState) => void) | undefined;
   /** After each event whose type ends in `created`. */
-  readonly onElementCreated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementCreated?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** After each event whose type ends in `updated`. */
-  readonly onElementUpdated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementUpdated?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** After each event whose type ends in `deleted`. */
-  readonly onElementDeleted?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementDeleted?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** Something was missed that cannot be told: fetch your state anew. */
   readonly onReset?: ((reset: Reset) => void) | undefined;
   /** Default true. */

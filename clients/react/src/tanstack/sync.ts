@@ -65,9 +65,9 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
       if (events && !events.includes(event.type) && !events.includes(event.event)) return;
       const isEcho = ignoreOrigin && event.origin === ignoreOrigin;
       // The cache may be behind for other reasons, and must not look fresh because of this event.
-      const isBehind = isUnsettled(queryClient, which);
+      const isDue = !(isEcho || onEvent) || isUnsettled(queryClient, which);
       if (!isEcho) onEvent?.(event, queryClient);
-      if ((isEcho || onEvent) && !isBehind) return;
+      if (!isDue) return;
       if (debounceMs) timer ??= setTimeout(invalidate, debounceMs);
       else invalidate();
     };
