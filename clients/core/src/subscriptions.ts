@@ -295,6 +295,10 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       entry.request = undefined;
       entry.channel.state = "unknown";
     }
+    // Nobody knows yet who is asking.
+    if (type === "hello") {
+      request({ type, id: ++lastId, token: lastToken });
+    }
     if (code === "CURSOR_INVALID") {
       if (since === cursor) cursor = undefined;
       entries.forEach(catchUp);
@@ -306,9 +310,6 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       channelsMax = CHANNELS_MAX;
       emit("error", rowcastError(code, message));
       for (const name of names) refuse(name, code, message);
-    }
-    if (type === "hello") {
-      request({ type, id: ++lastId, token: lastToken });
     }
     flush();
   }

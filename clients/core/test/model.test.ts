@@ -23,12 +23,46 @@ type Step =
 
 const steps = fc.array(
   fc.oneof(
-    { weight: 6, arbitrary: fc.record({ do: fc.constant("insert" as const), channels: fc.uniqueArray(fc.constantFrom(...CHANNELS), { minLength: 1, maxLength: 2 }), times: fc.integer({ min: 1, max: 4 }) }) },
-    { weight: 6, arbitrary: fc.record({ do: fc.constant("work" as const), size: fc.integer({ min: 1, max: 4 }) }) },
-    { weight: 8, arbitrary: fc.record({ do: fc.constantFrom("read" as const, "deliver" as const), times: fc.integer({ min: 1, max: 4 }) }) },
-    { weight: 3, arbitrary: fc.record({ do: fc.constant("subscribe" as const), pattern: fc.constantFrom(...PATTERNS), since: fc.constantFrom("none" as const, "none" as const, "earliest" as const, "cursor" as const), back: fc.integer({ min: 0, max: 12 }) }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: fc.constant("insert" as const),
+        channels: fc.uniqueArray(fc.constantFrom(...CHANNELS), { minLength: 1, maxLength: 2 }),
+        times: fc.integer({ min: 1, max: 4 }),
+      }),
+    },
+    { weight: 4, arbitrary: fc.record({ do: fc.constant("work" as const), size: fc.integer({ min: 1, max: 4 }) }) },
+    {
+      weight: 8,
+      arbitrary: fc.record({
+        do: fc.constantFrom("read" as const, "deliver" as const),
+        times: fc.integer({ min: 1, max: 4 }),
+      }),
+    },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constant("subscribe" as const),
+        pattern: fc.constantFrom(...PATTERNS),
+        since: fc.constantFrom("none" as const, "earliest" as const, "cursor" as const),
+        back: fc.integer({ min: 0, max: 12 }),
+      }),
+    },
     { weight: 1, arbitrary: fc.record({ do: fc.constant("undo" as const), which: fc.nat(5) }) },
-    { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("cut" as const, "cut" as const, "suspend" as const, "retain" as const, "disconnect" as const) }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        do: fc.constantFrom(
+          "cut" as const,
+          "cut" as const,
+          "cut" as const,
+          "cut" as const,
+          "suspend" as const,
+          "retain" as const,
+          "disconnect" as const,
+        ),
+      }),
+    },
     { weight: 6, arbitrary: fc.record({ do: fc.constant("wait" as const), ms: fc.constantFrom(0, 0, 1_500, 35_000) }) },
   ) as fc.Arbitrary<Step>,
   { maxLength: 90 },
@@ -155,11 +189,14 @@ class World {
       const foreign = got.filter((position) => !this.feed.rows[position - 1]?.channels.some(isMeant));
       expect(foreign, `of other channels, on ${pattern}`).toEqual([]);
       // What was not delivered before an undo is not owed.
-      if (end === undefined) expect(got, `none missing, on ${pattern} from ${from}`).toEqual(expect.arrayContaining(owed));
-      expect(got.filter((position) => position <= oldest), `too old on ${pattern}`).toEqual([]);
+      if (end === undefined)
+        expect(got, `none missing, on ${pattern} from ${from}`).toEqual(expect.arrayContaining(owed));
+      expect(
+        got.filter((position) => position <= oldest),
+        `too old on ${pattern}`,
+      ).toEqual([]);
     }
   }
-
 }
 
 beforeEach(() => {
@@ -182,6 +219,6 @@ test("each handler is given each row exactly once and in order, or told to refet
         vi.clearAllTimers();
       }
     }),
-    { numRuns: Number(process.env["RUNS"] ?? 1_000) },
+    { numRuns: Number(process.env.RUNS ?? 3_000) },
   );
 });

@@ -134,7 +134,8 @@ export class Session implements Link {
 
   private catchUp(): boolean {
     if (this.position < this.feed.end || this.asked.length === 0) return false;
-    for (const id of this.asked) this.outbox.push({ type: "caught_up", cursor: cursorAt(this.position), id: id as number });
+    for (const id of this.asked)
+      this.outbox.push({ type: "caught_up", cursor: cursorAt(this.position), id: id as number });
     this.asked = [];
     return true;
   }

@@ -49,7 +49,7 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
   // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key, which is another object at each render.
   useEffect(() => {
     if (!enabled) return;
-    const which = { queryKey: latest.current.queryKey };
+    const which = { queryKey };
     const cached = queryClient.getQueryCache().findAll(which);
     const isUnsure = !since && (!client.cursor || cached.some(({ state }) => state.fetchStatus === "idle"));
     let isSubscribed = false;
@@ -65,9 +65,9 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
       if (events && !events.includes(event.type) && !events.includes(event.event)) return;
       const isEcho = ignoreOrigin && event.origin === ignoreOrigin;
       // The cache may be behind for other reasons, and must not look fresh because of this event.
-      const isBehind = isUnsettled(queryClient, which);
+      const isDue = !(isEcho || onEvent) || isUnsettled(queryClient, which);
       if (!isEcho) onEvent?.(event, queryClient);
-      if ((isEcho || onEvent) && !isBehind) return;
+      if (!isDue) return;
       if (debounceMs) timer ??= setTimeout(invalidate, debounceMs);
       else invalidate();
     };
