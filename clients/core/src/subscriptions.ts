@@ -390,7 +390,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
           forgive();
           break;
         case "welcome":
-          if (frame.userId !== userId) forgive();
+          if (userId && frame.userId !== userId) forgive();
           userId = frame.userId;
           break;
         case "pong":
