@@ -13,7 +13,10 @@ use support::npm;
 fn the_board_does_what_its_page_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = root.join("examples/kanban/start");
-    npm::clients();
+    let biome = npm::clients().join("node_modules/.bin/biome");
+    let mut lint = Command::new(biome);
+    lint.args(["check", "--error-on-warnings", "--config-path=clients"]);
+    npm::succeed(lint.arg("examples/kanban/web").current_dir(root));
     npm::succeed(Command::new("bash").arg(page).arg("--page"));
     let web = root.join("examples/kanban/web");
     let run = |script| {
