@@ -207,11 +207,17 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   function subscribed({ id, channels: names = [], rejected = [], cursor: position, recovered }: Heard): void {
-    const since = requests.get(id)?.frame.since;
+    const asked = requests.get(id);
+    const since = asked?.frame.since;
     requests.delete(id);
     if (channelsMax === 1) channelsMax = CHANNELS_MAX;
     if (since === undefined) cursor = position ?? cursor;
-    else if (recovered && lookBack) {
+    else if (recovered && since !== "earliest" && (position ?? since) !== since) {
+      // The link has yet to come to where they begin. They ask again when it is further.
+      cursor = position;
+      overtaking = undefined;
+      for (const entry of asked?.entries ?? []) entry.request = undefined;
+    } else if (recovered) {
       // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
       // later, each from where it is.
       before = cursor;
