@@ -19,6 +19,9 @@ const RENEW_AHEAD_MS = 60_000;
 /** But not sooner after the last one, whatever the clocks say, in milliseconds. */
 const RENEW_MIN_MS = 30_000;
 
+/** Wait after it could not be got, in milliseconds. */
+const RENEW_AGAIN_MS = 10_000;
+
 /** Closed as the token is refused. */
 const REFUSED = [4001, 4003];
 /** Closed as the client is not understood, which will not be different the next time. */
@@ -49,7 +52,13 @@ export function createConnection(
   passenger: () => Passenger,
 ): Connection {
   const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000, maxRetries = Infinity } = options;
-  const { heartbeatInterval = 30_000, connectTimeout = 10_000, hiddenTimeout, reconnect = true, getToken } = options;
+  const {
+    heartbeatInterval = 30_000,
+    connectTimeout = 10_000,
+    hiddenTimeout = Infinity,
+    reconnect = true,
+    getToken,
+  } = options;
   const { lifecycle, random } = environment;
   const retry = createTimer();
   const deadline = createTimer();
@@ -80,8 +89,7 @@ export function createConnection(
   /** What the server said of the end to come, or of too many messages. */
   let goodbye: Heard | undefined;
   let limitMs: number | undefined;
-  /** Failed calls for a fresh token; the request that has sent it. */
-  let renewals = 0;
+  /** The request that has sent a fresh token. */
   let authId: number | undefined;
 
   function change(changes: Partial<Status>): void {
@@ -126,7 +134,7 @@ export function createConnection(
   function open(fresh: string | undefined): void {
     const mine = current;
     if (reason === "refused" && fresh === token) {
-      giveUp(status.error);
+      fail(rowcastError("TOKEN", `${status.error?.message}`));
       return;
     }
     reason = "connect";
@@ -136,7 +144,7 @@ export function createConnection(
       transport ??= way();
       link = transport.open({ url, environment, debug }, listenerOf(mine));
     } catch (thrown) {
-      giveUp(rowcastError("TRANSPORT", `cannot connect; check the url and the transports: ${thrown}`));
+      fail(rowcastError("TRANSPORT", `cannot connect; check the url and the transports: ${thrown}`));
     }
   }
 
@@ -183,7 +191,6 @@ export function createConnection(
   function connected(): void {
     if (isConnected) return;
     isConnected = wasConnected = true;
-    renewals = 0;
     deadline.clear();
     heartbeat.start();
     stable.set(() => change({ attempt: 0 }), STABLE_MS);
@@ -201,8 +208,7 @@ export function createConnection(
         authId = passenger().authenticate(fresh);
       },
       (error) => {
-        renewals += 1;
-        renewal.set(renew, reconnectInterval + waitMs(renewals));
+        renewal.set(renew, RENEW_AGAIN_MS);
         emit("error", error);
       },
     );
@@ -233,29 +239,23 @@ export function createConnection(
     const isFinal = isRefused ? !getToken : MISTAKES.includes(code) || goodbye?.reconnect === false;
     const what = text || `the connection was lost or could not be made (${code})`;
     const advice = isRefused && isFinal ? "; give createClient a getToken" : "";
-    if (isRefused) reason = "refused";
     // The first refusal may only mean that the token has expired.
     const atOnceMs = isRefused && !status.attempt ? 0 : undefined;
     const toldMs = retryAfterMs ?? goodbye?.retryAfterMs ?? (code === 4429 ? limitMs : undefined);
+    if (isRefused) reason = "refused";
     if (handedOver) again();
-    else fail(rowcastError(isRefused ? "UNAUTHORIZED" : "CLOSED", what + advice, !isFinal, code), toldMs ?? atOnceMs);
-  }
-
-  function waitMs(attempt: number): number {
-    return backoffMs(attempt, reconnectInterval, reconnectMaxInterval, random);
+    else fail(rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, code), toldMs ?? atOnceMs);
   }
 
   /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */
   function fail(error: RowcastError, inMs?: number): void {
     const attempt = status.attempt + 1;
-    if (!reconnect || !error.retryable || attempt > maxRetries) {
-      giveUp(error, reconnect || !error.retryable ? "error" : "disconnected", attempt);
-      return;
-    }
+    const isFinal = !error.retryable || attempt > maxRetries;
     release();
-    change({ ...NONE, attempt, error, state: "reconnecting" });
+    isOver = isFinal || !reconnect;
+    change({ ...NONE, attempt, error, state: isFinal ? "error" : reconnect ? "reconnecting" : "disconnected" });
     notBefore = inMs ? Date.now() + inMs : 0;
-    schedule(inMs ?? waitMs(attempt));
+    schedule(inMs ?? backoffMs(attempt, reconnectInterval, reconnectMaxInterval, random));
   }
 
   function schedule(inMs: number): void {
@@ -265,12 +265,6 @@ export function createConnection(
     retry.set(attempt, inMs);
   }
 
-  function giveUp(error: RowcastError | undefined, state: Status["state"] = "error", attempt = status.attempt): void {
-    release();
-    isOver = true;
-    change({ ...NONE, state, error, attempt });
-  }
-
   function suspend(): void {
     isSuspended = true;
     release();
@@ -278,27 +272,24 @@ export function createConnection(
   }
 
   function pass(to: LifecycleChange): void {
+    const isLive = current && isConnected;
     debug(to);
     if (to === "suspend") suspend();
-    else if (to === "hidden") {
-      if (hiddenTimeout !== undefined) hiding.set(suspend, hiddenTimeout);
-    } else if (to === "offline") {
+    else if (to === "hidden") hiding.set(suspend, hiddenTimeout);
+    else if (to === "offline") {
       retry.clear();
       change({ isOnline: false, retryInMs: undefined });
       // Another network may be gone: the line says it itself.
-      if (isConnected && current) heartbeat.probe(true);
-    } else wake(to);
-  }
-
-  function wake(to: LifecycleChange): void {
-    const earlyMs = notBefore - Date.now();
-    hiding.clear();
-    isSuspended = false;
-    if (to === "online") change({ isOnline: true });
-    if (current) {
-      if (isConnected) heartbeat.probe(false);
-    } else if (earlyMs > 0) schedule(earlyMs);
-    else attempt();
+      if (isLive) heartbeat.probe(true);
+    } else {
+      if (to === "online") change({ isOnline: true });
+      else isSuspended = false;
+      hiding.clear();
+      const earlyMs = notBefore - Date.now();
+      if (isLive) heartbeat.probe(false);
+      else if (earlyMs > 0) schedule(earlyMs);
+      else attempt();
+    }
   }
 
   function want(): void {

@@ -5,26 +5,17 @@ import { patternsOf } from "./channels.js";
 import type { Emitter } from "./emitter.js";
 import { begin, type Channel, catchUp, type Entry, rest } from "./entry.js";
 import { rowcastError } from "./error.js";
+import type { Question, Request } from "./request.js";
 import { createSeen } from "./seen.js";
 import { createTimer } from "./timer.js";
 import type { ClientFrame, Heard } from "./transport.js";
 import type { FeedEvent, Reset, SubscribeOptions, Undo } from "./types.js";
 
-/** A frame that is answered. */
-interface Question {
-  type: "hello" | "subscribe" | "unsubscribe" | "auth";
-  id: number;
-  channels?: string[];
-  since?: string;
-  token?: string | undefined;
-  tokens?: string[];
-}
+/** Channels in one request: with the longest names, and a token for each, it is below the 64 KiB of a message. */
+const CHANNELS_MAX = 100;
 
-/** What was asked of the server and is not answered yet. */
-interface Request {
-  readonly frame: Question;
-  readonly entries: readonly Entry[];
-}
+/** Wait before a request is repeated that the server could not look at, unless it says when. In milliseconds. */
+const REPEAT_MS = 5_000;
 
 /** What subscriptions need of the rest of the client. */
 export interface SubscriptionsPort extends Pick<Emitter, "emit" | "guard"> {
@@ -48,12 +39,6 @@ export interface Subscriptions {
   /** The link has ended. */
   lost(): void;
 }
-
-/** Channels in one request: with the longest names, and a token for each, it is below the 64 KiB of a message. */
-const CHANNELS_MAX = 100;
-
-/** Wait before a request is repeated that the server could not look at, unless it says when. In milliseconds. */
-const REPEAT_MS = 5_000;
 
 export function createSubscriptions({ send, changed, emit, guard }: SubscriptionsPort): Subscriptions {
   const channels = new Map<string, Channel>();
@@ -287,14 +272,12 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   function failed({ id, code = "", message = "", retryAfterMs = REPEAT_MS }: Heard): void {
     const asked = requests.get(id);
     const isLater = code === "RATE_LIMIT_EXCEEDED" || code === "UNAVAILABLE";
+    const { type, channels: names = [], since } = asked?.frame ?? {};
     // It may not say what it did not look at: whatever is not answered by then.
     if (isLater) repetition.set(repeat, retryAfterMs);
-    if (isLater || !asked) {
-      emit("error", rowcastError(code, message, isLater));
-      return;
-    }
-    const { frame, entries } = asked;
-    const { type, channels: names = [], since } = frame;
+    if (isLater || !names[1]) emit("error", rowcastError(code, message, isLater));
+    if (isLater || !asked) return;
+    const { entries } = asked;
     requests.delete(id);
     if (lookBack === id) endLookBack();
     for (const entry of entries) {
@@ -309,12 +292,11 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       if (since === cursor) cursor = undefined;
       entries.forEach(catchUp);
       reset({ reason: "cursor_invalid" }, entries);
-    } else if (names.length > 1) {
+    } else if (names[1]) {
       // One of them may be the reason: it is found by halves.
       channelsMax = Math.ceil(names.length / 2);
     } else {
       channelsMax = CHANNELS_MAX;
-      emit("error", rowcastError(code, message));
       for (const name of names) refuse(name, code, message);
     }
     flush();

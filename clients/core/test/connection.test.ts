@@ -256,7 +256,7 @@ describe("tokens", () => {
     expect(scene.links).toHaveLength(1);
     expect(scene.client.status).toMatchObject({
       state: "error",
-      error: { code: "UNAUTHORIZED", message: "your token has expired" },
+      error: { code: "TOKEN", message: "your token has expired" },
     });
     expect(JSON.stringify(scene.statuses)).not.toContain("secret");
   });

@@ -139,7 +139,7 @@ describe.each([webSocket, sse, longPoll])("by $name", (transport) => {
     const client = open([transport], { getToken: () => old });
     client.subscribe("tasks", () => {});
     await vi.waitFor(
-      () => expect(client.status).toMatchObject({ state: "error", error: { code: "UNAUTHORIZED" } }),
+      () => expect(client.status).toMatchObject({ state: "error", error: { code: "TOKEN" } }),
       PATIENCE,
     );
   });
