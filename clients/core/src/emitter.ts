@@ -29,10 +29,7 @@ export function createEmitter(): Emitter {
       call();
     } catch (thrown) {
       // Who fails while told of a failure is not told of that.
-      if (
-        isOfError ||
-        !emit("error", rowcastError("HANDLER", `a handler failed: ${thrown}`, false, undefined, thrown))
-      ) {
+      if (isOfError || !emit("error", rowcastError("HANDLER", `a handler failed: ${thrown}`, false, thrown))) {
         // As with the listeners of a page.
         // biome-ignore lint/suspicious/noConsole: there is nowhere else to say it, and it must not be lost.
         (globalThis.reportError ?? console.error)(thrown);

@@ -4,17 +4,17 @@ import type { Lifecycle, LifecycleChange } from "./types.js";
 
 const isVisible = (): boolean => globalThis.document?.visibilityState !== "hidden";
 
-/** Events of the page, and what they mean. */
-const CHANGES: Record<string, () => LifecycleChange> = {
-  visibilitychange: () => (isVisible() ? "visible" : "hidden"),
-  focus: () => "visible",
-  online: () => "online",
-  offline: () => "offline",
-  freeze: () => "suspend",
-  resume: () => "resume",
+/** Events of the page, and what they mean; of one it depends. */
+const CHANGES: Record<string, LifecycleChange | undefined> = {
+  visibilitychange: undefined,
+  focus: "visible",
+  online: "online",
+  offline: "offline",
+  freeze: "suspend",
+  resume: "resume",
   // Of a page that is kept for the back button, which must not have a connection; others end with theirs.
-  pagehide: () => "suspend",
-  pageshow: () => "resume",
+  pagehide: "suspend",
+  pageshow: "resume",
 };
 
 /** The lifecycle of the page; outside of a browser nothing ever changes. */
@@ -27,7 +27,7 @@ export const pageLifecycle: Lifecycle = {
       const pass = ({ target, persisted }: Event & { persisted?: boolean }): void => {
         // The focus of an element says nothing.
         const isOfElement = type === "focus" && target !== globalThis;
-        if (!isOfElement && persisted !== false) handler((CHANGES[type] as () => LifecycleChange)());
+        if (!isOfElement && persisted !== false) handler(CHANGES[type] ?? (isVisible() ? "visible" : "hidden"));
       };
       // Whatever is for the document passes the window on its way down.
       addEventListener(type, pass, { capture: true, signal: listening.signal });

@@ -1,7 +1,5 @@
 // What is asked of the server, as long as it is not answered.
 
-import type { Entry } from "./entry.js";
-
 /** A frame that is answered. */
 export interface Question {
   type: "hello" | "subscribe" | "unsubscribe" | "auth";
@@ -10,10 +8,4 @@ export interface Question {
   since?: string;
   token?: string | undefined;
   tokens?: string[];
-}
-
-/** What was asked of the server and is not answered yet. */
-export interface Request {
-  readonly frame: Question;
-  readonly entries: readonly Entry[];
 }

@@ -124,7 +124,7 @@ describe("opening", () => {
     vi.unstubAllGlobals();
     const nowhere = createClient();
     nowhere.connect();
-    expect(nowhere.status.error?.message).toContain("check the url");
+    expect(nowhere.status.error?.message).toContain("check url");
   });
 });
 
@@ -267,7 +267,7 @@ describe("tokens", () => {
     scene.link.open().end(4001, { reason: "no token" });
     expect(scene.client.status).toMatchObject({
       state: "error",
-      error: { message: "no token; give createClient a getToken" },
+      error: { message: "no token; pass getToken" },
     });
   });
 
