@@ -36,7 +36,7 @@ async function play(own: Stage, tabs: () => readonly Tab[], between: (round: Rou
     // In half of the rounds it is cut as the first of them arrive, in the others when all have been inserted.
     if (number % 2 === 0) await tabs()[0]?.has(first);
     else await inserting;
-    own.proxy.cut();
+    own.relay.cut();
     await inserting;
     if (number % (CUTS / RESTARTS) === 5) {
       restarts += 1;
@@ -70,6 +70,9 @@ async function run(plan: Partial<Plan>): Promise<void> {
 }
 
 test("by WebSocket", { timeout: 120_000 }, () => run({ transports: ["ws"] }));
+
+test("by server-sent events", { timeout: 120_000 }, () => run({ transports: ["sse"] }));
+test("by long polling", { timeout: 120_000 }, () => run({ transports: ["poll"] }));
 
 test("by WebSocket, shared by tabs of which the leader is closed again and again", { timeout: 120_000 }, async () => {
   const own = await stage(chromium, "--poll-interval-min", "5ms");

@@ -1,5 +1,6 @@
 // What runs in each tab: a client that notes all numbers it is given, at the command of the test.
 
+import { longPoll, sse } from "../../core/src/fallback/index.js";
 import { type Client, createClient, type Status, webSocket } from "../../core/src/index.js";
 import { tabs } from "../../core/src/tabs/index.js";
 
@@ -40,7 +41,7 @@ declare global {
   }
 }
 
-const ways = { ws: webSocket, sse: webSocket, poll: webSocket };
+const ways = { ws: webSocket, sse, poll: longPoll };
 const numbers: number[] = [];
 const states: string[] = [];
 let resets = 0;

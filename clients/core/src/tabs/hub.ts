@@ -72,13 +72,15 @@ export function hub(
         else tell(isReset ? "" : (type === "auth_expiring" && tabs.keys().next().value) || reader, frame);
         if (id === busy && frame.recovered) reader = asker;
         else if (isReset || (id === busy && type !== "welcome")) {
-          const since = reader && !isReset && position !== cursor ? position : undefined;
           busy = undefined;
-          reader = "";
-          // Once for all, as it is the same for all.
-          if (since) subscribe("", { type: "subscribe", since, channels: all() });
+          if (!isReset && reader && position && position !== cursor) {
+            // Once for all, as it is the same for all. Until the answer comes, what is new goes to the reader alone.
+            subscribe("", { type: "subscribe", since: position, channels: all() });
+          } else reader = "";
         }
         if (!reader) position = cursor ?? position;
+        // What it did not look at it does not name: all begin anew.
+        if (frame.code === "RATE_LIMIT_EXCEEDED") end();
         const ready = waiting;
         waiting = [];
         for (const go of ready) go();
