@@ -45,7 +45,12 @@ export class Feed {
 
   /** The position of now. */
   get cursor(): string {
-    return `fake-${this.epoch}-${this.batches.length}`;
+    return this.cursorAt(this.length);
+  }
+
+  /** The position after so many commits. */
+  cursorAt(length: number): string {
+    return `fake-${this.epoch}-${length}`;
   }
 
   /** How many commits there were. */
@@ -60,7 +65,7 @@ export class Feed {
 
   commit(events: readonly NewEvent[]): Batch {
     const rows = events.map((event) => this.row(event));
-    const cursor = `fake-${this.epoch}-${this.batches.length + 1}`;
+    const cursor = this.cursorAt(this.length + 1);
     const batch = { rows, cursor };
     this.batches.push(batch);
     return batch;

@@ -39,6 +39,13 @@ export class Reader {
     if (!isRunning) void this.run();
   }
 
+  /** The position to come back with, for who asks for the past while it is behind already: the earlier one. */
+  earlierThan(since: string): { cursor?: string } {
+    const found = this.feed.after(since);
+    if (since === "earliest" || "reset" in found) return since === "earliest" ? {} : { cursor: since };
+    return { cursor: this.feed.cursorAt(Math.min(found.next, this.next ?? found.next)) };
+  }
+
   /** A pattern is wanted from now on. */
   join(pattern: string): void {
     if (this.isBehind && !this.from.has(pattern)) this.from.set(pattern, this.feed.length);

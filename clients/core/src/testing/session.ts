@@ -267,7 +267,7 @@ export class Session {
       channels: admitted,
       ...(rejected.length > 0 ? { rejected } : {}),
       ...(isNarrowed ? { granted: parts } : {}),
-      ...(since === "now" ? this.position() : since === "earliest" ? {} : { cursor: since }),
+      ...(recovered ? this.reader.earlierThan(since) : this.position()),
       recovered,
     });
     if (recovered) this.catchUp(since, parts, withId);
