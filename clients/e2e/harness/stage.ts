@@ -20,16 +20,24 @@ export interface Stage {
   readonly relay: Relay;
   /** The page's plan, with the URL of the relay. */
   plan(more?: Partial<Plan>): Plan;
-  /** Another tab of the same browser, with the client begun. */
-  open(more?: Partial<Plan>): Promise<Tab>;
+  /** Another tab of the same browser, with the client begun. `token` answers its `getToken`. */
+  open(more?: Partial<Plan>, token?: (reason: string) => string): Promise<Tab>;
   /** The position of now. */
   cursor(): Promise<string>;
   stop(): Promise<void>;
 }
 
-export async function stage(chromium: Chromium, ...flags: readonly string[]): Promise<Stage> {
+/** What the server asks for. */
+export interface StageOptions {
+  /** A token. */
+  readonly isPrivate?: boolean;
+  readonly flags?: readonly string[];
+}
+
+export async function stage(chromium: Chromium, { isPrivate = false, flags = [] }: StageOptions = {}): Promise<Stage> {
   const database = new Database();
-  const server = await Rowcast.start(database, "--allow-origin", chromium.origin, ...flags);
+  const key = isPrivate ? ["--jwt-secret-file", database.keyFile] : [];
+  const server = await Rowcast.start(database, "--allow-origin", chromium.origin, ...key, ...flags);
   const relay = await Relay.start(server.port);
   const context = await chromium.context();
   const plan = (more: Partial<Plan> = {}): Plan => ({ url: `ws://${relay.host}/ws`, ...SOON, ...more });
@@ -38,9 +46,10 @@ export async function stage(chromium: Chromium, ...flags: readonly string[]): Pr
     server,
     relay,
     plan,
-    async open(more) {
+    async open(more, token) {
       const tab = await chromium.tab(context);
-      await tab.begin(plan(more));
+      if (token !== undefined) await tab.page.exposeFunction("token", token);
+      await tab.begin(plan({ hasTokens: token !== undefined, ...more }));
       return tab;
     },
     async cursor() {
