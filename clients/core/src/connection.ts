@@ -1,0 +1,335 @@
+// The connection: when there is a link, and for how long. Knows no channels, and of a transport only that it opens links.
+
+import { backoffMs } from "./backoff.js";
+import { type Debug, withoutTokens } from "./debug.js";
+import type { Emitter } from "./emitter.js";
+import { rowcastError } from "./error.js";
+import { createHeartbeat } from "./heartbeat.js";
+import { webSocket } from "./socket.js";
+import type { Subscriptions } from "./subscriptions.js";
+import { createTimer } from "./timer.js";
+import type { ClientFrame, Heard, Link, LinkEnd, LinkListener, Transport } from "./transport.js";
+import type { ClientOptions, Environment, LifecycleChange, RowcastError, Status, TokenReason, Undo } from "./types.js";
+import { socketUrl } from "./url.js";
+
+/** A connection that has lasted this long is a success, in milliseconds. */
+const STABLE_MS = 5_000;
+/** A fresh token is asked for so long before the old one expires, in milliseconds. */
+const RENEW_AHEAD_MS = 60_000;
+/** But not sooner after the last one, whatever the clocks say, in milliseconds. */
+const RENEW_MIN_MS = 30_000;
+
+/** Closed as the token is refused. */
+const REFUSED = [4001, 4003];
+/** Closed as the client is not understood, which will not be different the next time. */
+const MISTAKES = [1002, 1007, 1009, 4400];
+
+/** What a connection passes on to the subscriptions. */
+type Passenger = Pick<Subscriptions, "hello" | "authenticate" | "frame" | "lost">;
+
+export interface Connection {
+  readonly status: () => Status;
+  /** Wants it. It opens, unless it has failed for good. */
+  start(): void;
+  /** The same, at once and whatever has happened. */
+  connect(): void;
+  /** Wants it no more. */
+  stop(): void;
+  send(frame: ClientFrame): void;
+}
+
+/** What the status says of a link where there is none. */
+const NONE = { retryInMs: undefined, transport: undefined };
+
+export function createConnection(
+  options: ClientOptions,
+  environment: Environment,
+  debug: Debug,
+  emit: Emitter["emit"],
+  passenger: () => Passenger,
+): Connection {
+  const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000, maxRetries = Infinity } = options;
+  const { heartbeatInterval = 30_000, connectTimeout = 10_000, hiddenTimeout, reconnect = true, getToken } = options;
+  const { lifecycle, random } = environment;
+  const retry = createTimer();
+  const deadline = createTimer();
+  const stable = createTimer();
+  const renewal = createTimer();
+  const hiding = createTimer();
+  const heartbeat = createHeartbeat(heartbeatInterval, () => send({ type: "ping" }), timeOut);
+  let status: Status = { ...NONE, state: "disconnected", attempt: 0, isOnline: true, error: undefined };
+  let url: string;
+  let transport: Transport | undefined;
+  let token: string | undefined;
+  let reason: TokenReason = "connect";
+  /** The call of getToken that is under way: there is one at a time. */
+  let flight: Promise<string | undefined> | undefined;
+  let isWanted = false;
+  let isSuspended = false;
+  /** Nothing is tried any more before `connect()`. */
+  let isOver = false;
+  let wasConnected = false;
+  /** The server does not want to see the client before. */
+  let notBefore = 0;
+  let unlisten: Undo | undefined;
+
+  /** The attempt that is made, or that has led to the link, and what belongs to it. */
+  let current: object | undefined;
+  let link: Link | undefined;
+  let isConnected = false;
+  /** What the server said of the end to come, or of too many messages. */
+  let goodbye: Heard | undefined;
+  let limitMs: number | undefined;
+  /** Failed calls for a fresh token; the request that has sent it. */
+  let renewals = 0;
+  let authId: number | undefined;
+
+  function change(changes: Partial<Status>): void {
+    if ((Object.keys(changes) as (keyof Status)[]).every((key) => changes[key] === status[key])) return;
+    status = { ...status, ...changes };
+    debug("status", status);
+    emit("status", status);
+  }
+
+  function attempt(): void {
+    retry.clear();
+    if (!isWanted || isOver || isSuspended || current) return;
+    const mine = {};
+    current = mine;
+    isConnected = false;
+    goodbye = limitMs = authId = undefined;
+    deadline.set(timeOut, connectTimeout);
+    change({ ...NONE, state: wasConnected || status.attempt ? "reconnecting" : "connecting" });
+    if (getToken) ask(reason, open, fail);
+    else open(undefined);
+  }
+
+  /** Asks for a token, and goes on if that is still of use. */
+  function ask(
+    reason: TokenReason,
+    go: (token: string | undefined) => void,
+    failed: (error: RowcastError) => void,
+  ): void {
+    const mine = current;
+    flight ??= Promise.resolve({ reason }).then(getToken);
+    const own = flight;
+    const land = (then: () => void): void => {
+      if (flight === own) flight = undefined;
+      if (mine && mine === current) then();
+    };
+    own.then(
+      (fresh) => land(() => go(fresh)),
+      (thrown) => land(() => failed(rowcastError("TOKEN", `getToken failed: ${thrown}`, true, undefined, thrown))),
+    );
+  }
+
+  function open(fresh: string | undefined): void {
+    const mine = current;
+    if (getToken && reason === "refused" && fresh === token) {
+      giveUp(status.error);
+      return;
+    }
+    reason = "connect";
+    token = fresh;
+    try {
+      url = socketUrl(options.url);
+      transport ??= way();
+      link = transport.open({ url, environment, debug }, listenerOf(mine));
+    } catch (thrown) {
+      giveUp(rowcastError("TRANSPORT", `cannot connect; check the url and the transports: ${thrown}`));
+    }
+  }
+
+  function way(): Transport {
+    const { transports: ways = [], tabs } = options;
+    const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
+    return tabs ? tabs(one, { url }) : one;
+  }
+
+  function listenerOf(mine: object | undefined): LinkListener {
+    const ours =
+      <Value extends unknown[]>(tell: (...value: Value) => void) =>
+      (...value: Value): void => {
+        if (mine === current) tell(...value);
+      };
+    return {
+      opened: ours(() => send(passenger().hello(token))),
+      frame: ours(hear),
+      alive: ours(heartbeat.heard),
+      closed: ours(ended),
+    };
+  }
+
+  function send(frame: ClientFrame): void {
+    debug("→", withoutTokens(frame));
+    link?.send(frame);
+  }
+
+  function hear(frame: Heard): void {
+    const mine = current;
+    const { type, code, expiresAt } = frame;
+    heartbeat.heard();
+    debug("←", frame);
+    if (type === "disconnect") goodbye = frame;
+    if (code === "RATE_LIMIT_EXCEEDED") limitMs = frame.retryAfterMs;
+    if (expiresAt) renewal.set(renew, Math.max(RENEW_MIN_MS, Date.parse(expiresAt) - Date.now() - RENEW_AHEAD_MS));
+    if (type === "auth_expiring") renew();
+    if (type === "welcome" || type === "subscribed") connected();
+    if (mine === current) passenger().frame(frame);
+    // The token is another user's, who needs a connection of his own.
+    if (mine === current && code === "FORBIDDEN" && authId && frame.id === authId) again();
+  }
+
+  function connected(): void {
+    if (isConnected) return;
+    isConnected = wasConnected = true;
+    renewals = 0;
+    deadline.clear();
+    heartbeat.start();
+    stable.set(() => change({ attempt: 0 }), STABLE_MS);
+    change({ state: "connected", transport: transport?.name, error: undefined });
+  }
+
+  function renew(): void {
+    renewal.clear();
+    if (!getToken) return;
+    ask(
+      "expiring",
+      (fresh) => {
+        if (fresh === undefined) return;
+        token = fresh;
+        authId = passenger().authenticate(fresh);
+      },
+      (error) => {
+        renewals += 1;
+        renewal.set(renew, reconnectInterval + waitMs(renewals));
+        emit("error", error);
+      },
+    );
+  }
+
+  /** Lets go of the link. */
+  function release(): void {
+    const old = link;
+    current = link = undefined;
+    for (const timer of [retry, deadline, stable, renewal, heartbeat]) timer.clear();
+    old?.close();
+    passenger().lost();
+  }
+
+  function again(): void {
+    release();
+    attempt();
+  }
+
+  function timeOut(): void {
+    // It may never come back: the next attempt calls anew.
+    flight = undefined;
+    fail(rowcastError("TIMEOUT", "the server does not answer", true));
+  }
+
+  function ended({ code, reason: text, retryAfterMs, handedOver }: LinkEnd): void {
+    const isRefused = REFUSED.includes(code) || goodbye?.code?.startsWith("TOKEN_");
+    const isFinal = isRefused ? !getToken : MISTAKES.includes(code) || goodbye?.reconnect === false;
+    const what = text || `the connection was lost or could not be made (${code})`;
+    const advice = isRefused && isFinal ? "; give createClient a getToken" : "";
+    if (isRefused) reason = "refused";
+    // The first refusal may only mean that the token has expired.
+    const atOnceMs = isRefused && !status.attempt ? 0 : undefined;
+    const toldMs = retryAfterMs ?? goodbye?.retryAfterMs ?? (code === 4429 ? limitMs : undefined);
+    if (handedOver) again();
+    else fail(rowcastError(isRefused ? "UNAUTHORIZED" : "CLOSED", what + advice, !isFinal, code), toldMs ?? atOnceMs);
+  }
+
+  function waitMs(attempt: number): number {
+    return backoffMs(attempt, reconnectInterval, reconnectMaxInterval, random);
+  }
+
+  /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */
+  function fail(error: RowcastError, inMs?: number): void {
+    const attempt = status.attempt + 1;
+    if (!reconnect || !error.retryable || attempt > maxRetries) {
+      giveUp(error, reconnect || !error.retryable ? "error" : "disconnected", attempt);
+      return;
+    }
+    release();
+    change({ ...NONE, attempt, error, state: "reconnecting" });
+    notBefore = inMs ? Date.now() + inMs : 0;
+    schedule(inMs ?? waitMs(attempt));
+  }
+
+  function schedule(inMs: number): void {
+    // Without a network it waits for one. Whoever was told of the failure may have done something about it.
+    if (current || isOver || !isWanted || !status.isOnline) return;
+    change({ retryInMs: inMs });
+    retry.set(attempt, inMs);
+  }
+
+  function giveUp(error: RowcastError | undefined, state: Status["state"] = "error", attempt = status.attempt): void {
+    release();
+    isOver = true;
+    change({ ...NONE, state, error, attempt });
+  }
+
+  function suspend(): void {
+    isSuspended = true;
+    release();
+    if (!isOver) change({ ...NONE, state: "disconnected" });
+  }
+
+  function pass(to: LifecycleChange): void {
+    debug(to);
+    if (to === "suspend") suspend();
+    else if (to === "hidden") {
+      if (hiddenTimeout !== undefined) hiding.set(suspend, hiddenTimeout);
+    } else if (to === "offline") {
+      retry.clear();
+      change({ isOnline: false, retryInMs: undefined });
+      // Another network may be gone: the line says it itself.
+      if (isConnected && current) heartbeat.probe(true);
+    } else wake(to);
+  }
+
+  function wake(to: LifecycleChange): void {
+    const earlyMs = notBefore - Date.now();
+    hiding.clear();
+    isSuspended = false;
+    if (to === "online") change({ isOnline: true });
+    if (current) {
+      if (isConnected) heartbeat.probe(false);
+    } else if (earlyMs > 0) schedule(earlyMs);
+    else attempt();
+  }
+
+  function want(): void {
+    isWanted = true;
+    if (!unlisten) {
+      unlisten = lifecycle.listen(pass);
+      change({ isOnline: lifecycle.isOnline() });
+      if (!lifecycle.isVisible()) pass("hidden");
+    }
+    attempt();
+  }
+
+  return {
+    status: () => status,
+    start() {
+      if (!isWanted) want();
+    },
+    connect() {
+      isOver = isSuspended = false;
+      // Whoever asks for it may know that what was refused is not refused any more.
+      token = undefined;
+      want();
+    },
+    stop() {
+      isWanted = isOver = isSuspended = wasConnected = false;
+      unlisten?.();
+      unlisten = undefined;
+      hiding.clear();
+      release();
+      change({ ...NONE, state: "disconnected", attempt: 0, error: undefined });
+    },
+    send,
+  };
+}

@@ -1,0 +1,34 @@
+// The WebSocket transport.
+
+import type { ServerFrame, Transport } from "./transport.js";
+import type { WebSocketLike } from "./types.js";
+
+/** Frames over a WebSocket. The token goes in the first of them, so that it is in no URL and no log. */
+export const webSocket: Transport = {
+  name: "ws",
+  open({ url, environment: { WebSocket }, debug }, listener) {
+    if (!WebSocket)
+      throw new Error("there is no WebSocket here; pass `environment: { WebSocket }`, for example of `ws`");
+    const socket: WebSocketLike = new WebSocket(url);
+    socket.onopen = listener.opened;
+    socket.onmessage = ({ data }: { readonly data: unknown }) => {
+      let frame: ServerFrame | undefined;
+      try {
+        frame = JSON.parse(data as string);
+      } catch {
+        debug("not JSON", data);
+      }
+      if (frame) listener.frame(frame);
+    };
+    // Pages are not told what is wrong; `close` follows. Without a handler `ws` throws.
+    socket.onerror = () => {};
+    socket.onclose = listener.closed;
+    return {
+      send: (frame) => socket.send(JSON.stringify(frame)),
+      close(code = 1000, reason) {
+        socket.onopen = socket.onmessage = socket.onclose = null;
+        socket.close(code, reason);
+      },
+    };
+  },
+};

@@ -1,0 +1,412 @@
+// What is wanted, and what the server is asked for it: who asks when, from where on, and who gets an event. Knows frames,
+// and neither links nor time.
+
+import { patternsOf } from "./channels.js";
+import type { Emitter } from "./emitter.js";
+import { begin, type Channel, catchUp, type Entry, rest } from "./entry.js";
+import { rowcastError } from "./error.js";
+import { createSeen } from "./seen.js";
+import { createTimer } from "./timer.js";
+import type { ClientFrame, Heard } from "./transport.js";
+import type { FeedEvent, Reset, SubscribeOptions, Undo } from "./types.js";
+
+/** A frame that is answered. */
+interface Question {
+  type: "hello" | "subscribe" | "unsubscribe" | "auth";
+  id: number;
+  channels?: string[];
+  since?: string;
+  token?: string | undefined;
+  tokens?: string[];
+}
+
+/** What was asked of the server and is not answered yet. */
+interface Request {
+  readonly frame: Question;
+  readonly entries: readonly Entry[];
+}
+
+/** What subscriptions need of the rest of the client. */
+export interface SubscriptionsPort extends Pick<Emitter, "emit" | "guard"> {
+  /** Says something, where there is a link. */
+  readonly send: (frame: ClientFrame) => void;
+  /** Something is to be sent, or to be left, once the present task is done. */
+  readonly changed: () => void;
+}
+
+export interface Subscriptions {
+  readonly size: () => number;
+  readonly cursor: () => string | undefined;
+  subscribe(channel: string, handler: (event: FeedEvent) => void, options?: SubscribeOptions): Undo;
+  /** A new link is there: what to say on it first. */
+  hello(token: string | undefined): ClientFrame;
+  /** Asks for what is wanted and not asked for, and leaves what is not wanted any more. */
+  flush(): void;
+  /** Sends a fresh token; gives the id of the request. */
+  authenticate(token: string): number;
+  frame(frame: Heard): void;
+  /** The link has ended. */
+  lost(): void;
+}
+
+/** Channels in one request: with the longest names, and a token for each, it is below the 64 KiB of a message. */
+const CHANNELS_MAX = 100;
+
+/** Wait before a request is repeated that the server could not look at, unless it says when. In milliseconds. */
+const REPEAT_MS = 5_000;
+
+export function createSubscriptions({ send, changed, emit, guard }: SubscriptionsPort): Subscriptions {
+  const channels = new Map<string, Channel>();
+  const seen = createSeen();
+  const repetition = createTimer();
+  let requests = new Map<unknown, Request>();
+  /** The last position that was told. */
+  let cursor: string | undefined;
+  let lastId = 0;
+  let isOpen = false;
+  /** The request for the past, until it has caught up. There is one at a time, so that one cursor is right for all. */
+  let lookBack: number | undefined;
+  /** The same, if somebody asks for more than others have. */
+  let overtaking: number | undefined;
+  /** Where those go on that rest meanwhile. */
+  let before: string | undefined;
+  /** Fewer while a channel is sought that the server does not take. */
+  let channelsMax = CHANNELS_MAX;
+  /** Who asks. */
+  let lastToken: string | undefined;
+  let userId: string | undefined;
+
+  const all = (): Entry[] => [...channels.values()].flatMap(({ entries }) => [...entries]);
+
+  /** Calls functions of the user. */
+  function tell(entries: Iterable<Entry>, call: (options: SubscribeOptions, entry: Entry) => void): void {
+    // An earlier one may have undone a later one.
+    for (const entry of [...entries]) if (entry.channel.entries.has(entry)) guard(() => call(entry.options, entry));
+  }
+
+  /** Whether the link tells of a time that this one has not asked for. */
+  const isOvertaken = ({ request }: Entry): unknown => overtaking && request !== overtaking;
+
+  function askForToken(entry: Entry): void {
+    const { channel, options } = entry;
+    const mine = requests;
+    entry.token = Promise.resolve(channel.name)
+      .then(options.getToken)
+      .then(
+        (token) => {
+          if (mine === requests) entry.token = token as string;
+          changed();
+        },
+        // It is asked for again on the next link.
+        (thrown) => deny(channel.name, "TOKEN", `getToken of this channel failed: ${thrown}`),
+      );
+  }
+
+  /** Whether it is to be asked for now. Where that needs no request, it begins. */
+  function isReady(entry: Entry): boolean {
+    const { channel, isLive, request, token } = entry;
+    if (isLive || request || channel.state === "refused") return false;
+    if (entry.since === undefined) {
+      if (isOvertaken(entry)) {
+        entry.since = before;
+        return false;
+      }
+      if (channel.state === "confirmed") {
+        begin(entry, seen.now());
+        queueMicrotask(() => tell([entry], ({ onSubscribed }) => onSubscribed?.()));
+      }
+      // If it is asked for, it comes with that answer.
+      if (channel.state !== "unknown") return false;
+    }
+    if (entry.options.getToken && !token) askForToken(entry);
+    return !entry.token || typeof entry.token === "string";
+  }
+
+  /** The next request: as many of the channels that wait for the same position as go into one. */
+  function next(type: "hello" | "subscribe"): Question | undefined {
+    const waiting = all().filter(isReady);
+    const first = waiting.find(({ since }) => since === undefined) ?? (lookBack ? undefined : waiting[0]);
+    if (!first && type === "subscribe") return;
+    const names = new Set<string>();
+    const tokens = new Set<string>();
+    const entries = waiting.filter(({ since, token, channel: { name } }) => {
+      if (since !== first?.since || (!names.has(name) && names.size >= channelsMax)) return false;
+      names.add(name);
+      if (token) tokens.add(token as string);
+      return true;
+    });
+    const frame: Question = { type, id: ++lastId };
+    if (first) frame.channels = [...names];
+    if (tokens.size) frame.tokens = [...tokens];
+    if (first?.since !== undefined) {
+      frame.since = first.since;
+      lookBack = lastId;
+      overtaking = entries.some(({ isBehind }) => isBehind) ? lastId : undefined;
+    }
+    for (const entry of entries) {
+      entry.request = lastId;
+      entry.channel.state = "asked";
+    }
+    requests.set(lastId, { frame, entries });
+    return frame;
+  }
+
+  function request(frame: Question): void {
+    requests.set(frame.id, { frame, entries: [] });
+    send(frame as ClientFrame);
+  }
+
+  function flush(): void {
+    if (!isOpen) return;
+    const left: string[] = [];
+    for (const { name, entries, state } of channels.values()) {
+      if (entries.size) continue;
+      channels.delete(name);
+      if (state === "asked" || state === "confirmed") left.push(name);
+    }
+    if (left.length) request({ type: "unsubscribe", id: ++lastId, channels: left });
+    for (let frame = next("subscribe"); frame; frame = next("subscribe")) send(frame as ClientFrame);
+  }
+
+  /** There is another token, or another user: what was refused may be granted now. */
+  function forgive(): void {
+    for (const channel of channels.values()) if (channel.state === "refused") channel.state = "unknown";
+    changed();
+  }
+
+  /** The server does not send it any more. */
+  function leave(channel: Channel, state: Channel["state"]): void {
+    channel.state = state;
+    for (const entry of channel.entries) {
+      rest(entry, seen.now(), cursor);
+      entry.token = undefined;
+    }
+  }
+
+  function refuse(name: string, code: string, message: string): void {
+    const channel = channels.get(name);
+    if (channel) leave(channel, "refused");
+    deny(name, code, message);
+  }
+
+  function deny(name: string, code: string, message: string): void {
+    const rejection = { channel: name, code, message };
+    tell(channels.get(name)?.entries ?? [], ({ onRejected }) => onRejected?.(rejection));
+    emit("rejected", rejection);
+  }
+
+  /** The server takes channels away by itself. */
+  function taken({ channels: names = [], message = "" }: Heard, code: string): void {
+    for (const name of names) {
+      const channel = channels.get(name);
+      const hasToken = [...(channel?.entries ?? [])].some(({ options }) => options.getToken);
+      if (channel && hasToken && code === "TOKEN_EXPIRED") leave(channel, "unknown");
+      else refuse(name, code, message);
+    }
+    flush();
+  }
+
+  function subscribed({ id, channels: names = [], rejected = [], cursor: position, recovered }: Heard): void {
+    const since = requests.get(id)?.frame.since;
+    requests.delete(id);
+    if (channelsMax === 1) channelsMax = CHANNELS_MAX;
+    if (since === undefined) cursor = position ?? cursor;
+    else if (recovered && lookBack) {
+      // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
+      // from where they are, all in one go.
+      if (overtaking) before ??= cursor;
+      for (const entry of all()) {
+        if (!entry.isLive) continue;
+        entry.since = overtaking ? before : cursor;
+        if (overtaking) rest(entry, seen.now(), before);
+      }
+      // The beginning has no other name.
+      cursor = position ?? since;
+    }
+    const begun: Entry[] = [];
+    for (const channel of names.map((name) => channels.get(name))) {
+      if (!channel) continue;
+      channel.state = "confirmed";
+      for (const entry of channel.entries) {
+        const isMeant = id === undefined || entry.request === id || (entry.since === undefined && !isOvertaken(entry));
+        if (entry.isLive || !isMeant) continue;
+        begin(entry, seen.now());
+        begun.push(entry);
+      }
+    }
+    tell(begun, ({ onSubscribed }) => onSubscribed?.());
+    emit("subscribed", { channels: names });
+    for (const { channel, code, message } of rejected) refuse(channel, code, message);
+    if (since !== undefined && !recovered) caughtUp();
+  }
+
+  function endLookBack(): void {
+    lookBack = overtaking = undefined;
+  }
+
+  function caughtUp(): void {
+    endLookBack();
+    for (const entry of all()) if (entry.isLive) catchUp(entry);
+    flush();
+    if (!lookBack) before = undefined;
+  }
+
+  function reset(reset: Reset, entries: readonly Entry[]): void {
+    endLookBack();
+    for (const entry of entries) {
+      // Whoever waits to ask for the past still does.
+      if (entry.isBehind && !entry.isLive) continue;
+      catchUp(entry);
+      if (entry.channel.state === "confirmed") begin(entry, seen.now());
+    }
+    tell(entries, ({ onReset }) => onReset?.(reset));
+    emit("reset", reset);
+    flush();
+  }
+
+  function event({ event, channels: names = [] }: Heard): void {
+    const told = { ...event, channels: names } as unknown as FeedEvent;
+    const found = new Set<Entry>();
+    for (const pattern of names.flatMap(patternsOf)) {
+      for (const entry of channels.get(pattern)?.entries ?? []) if (entry.isLive) found.add(entry);
+    }
+    const last = seen.last(told);
+    const owed = [...found].filter(
+      ({ gaps }) => last === undefined || gaps.some(([after, upto]) => last > after && last <= upto),
+    );
+    if (owed.length) seen.note(told);
+    tell(owed, (_, { handler }) => handler(told));
+  }
+
+  /** The server has refused a request, and nothing was changed by it. */
+  function failed({ id, code = "", message = "", retryAfterMs = REPEAT_MS }: Heard): void {
+    const asked = requests.get(id);
+    const isLater = code === "RATE_LIMIT_EXCEEDED" || code === "UNAVAILABLE";
+    // It may not say what it did not look at: whatever is not answered by then.
+    if (isLater) repetition.set(repeat, retryAfterMs);
+    if (isLater || !asked) {
+      emit("error", rowcastError(code, message, isLater));
+      return;
+    }
+    const { frame, entries } = asked;
+    const { type, channels: names = [], since } = frame;
+    requests.delete(id);
+    if (lookBack === id) endLookBack();
+    for (const entry of entries) {
+      entry.request = undefined;
+      entry.channel.state = "unknown";
+    }
+    if (code === "CURSOR_INVALID") {
+      if (since === cursor) cursor = undefined;
+      entries.forEach(catchUp);
+      reset({ reason: "cursor_invalid" }, entries);
+    } else if (names.length > 1) {
+      // One of them may be the reason: it is found by halves.
+      channelsMax = Math.ceil(names.length / 2);
+    } else {
+      channelsMax = CHANNELS_MAX;
+      emit("error", rowcastError(code, message));
+      for (const name of names) refuse(name, code, message);
+    }
+    if (type === "hello") {
+      request({ type, id: ++lastId, token: lastToken });
+    }
+    flush();
+  }
+
+  function repeat(): void {
+    for (const { frame } of requests.values()) if (frame.type !== "hello") send(frame as ClientFrame);
+  }
+
+  return {
+    size: () => all().length,
+    cursor: () => cursor,
+    subscribe(name, handler, options = {}) {
+      const channel = channels.get(name) ?? { name, entries: new Set(), state: "unknown" };
+      channels.set(name, channel);
+      const { since } = options;
+      const isBehind = since !== undefined;
+      const gaps: Entry["gaps"] = [[isBehind ? 0 : seen.now(), Infinity]];
+      const blank = { isLive: false, request: undefined, token: undefined };
+      const entry: Entry = { channel, handler, options, since, isBehind, gaps, ...blank };
+      channel.entries.add(entry);
+      changed();
+      return () => {
+        channel.entries.delete(entry);
+        changed();
+      };
+    },
+    hello(token) {
+      if (token !== lastToken) forgive();
+      lastToken = token;
+      requests = new Map();
+      endLookBack();
+      before = undefined;
+      for (const channel of channels.values()) {
+        if (channel.state !== "refused") channel.state = "unknown";
+        for (const entry of channel.entries) {
+          entry.request = entry.token = undefined;
+          entry.since ??= cursor;
+        }
+      }
+      // The server takes one request after the other: the rest may follow.
+      isOpen = true;
+      changed();
+      return { ...next("hello"), token } as ClientFrame;
+    },
+    flush,
+    authenticate(token) {
+      lastToken = token;
+      request({ type: "auth", id: ++lastId, token });
+      return lastId;
+    },
+    frame(frame) {
+      const { id, type, code } = frame;
+      if (type === "subscribed") {
+        // What its position means depends on what was asked.
+        subscribed(frame);
+        return;
+      }
+      cursor = frame.cursor ?? cursor;
+      switch (type) {
+        case "event":
+          event(frame);
+          break;
+        case "error":
+          failed(frame);
+          break;
+        case "reset":
+          reset({ reason: frame.reason ?? "" }, all());
+          break;
+        case "caught_up":
+          caughtUp();
+          break;
+        case "unsubscribed":
+          requests.delete(id);
+          if (code) taken(frame, code);
+          break;
+        case "auth_ok":
+          requests.delete(id);
+          forgive();
+          break;
+        case "welcome":
+          if (frame.userId !== userId) forgive();
+          userId = frame.userId;
+          break;
+        case "pong":
+        case "cursor":
+        case "heartbeat":
+        case "auth_expiring":
+        case "disconnect":
+          break;
+        default:
+          emit("message", frame);
+      }
+    },
+    lost() {
+      isOpen = false;
+      repetition.clear();
+      for (const entry of all()) rest(entry, seen.now(), cursor);
+    },
+  };
+}
