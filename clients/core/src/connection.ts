@@ -225,6 +225,8 @@ export function createConnection(
   function timeOut(): void {
     // It may never come back: the next attempt calls anew.
     flight = undefined;
+    // With a code, as others may use the same line.
+    link?.close(4408);
     fail(rowcastError("TIMEOUT", "the server does not answer", true));
   }
 

@@ -68,7 +68,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   let lookBack: number | undefined;
   /** The same, if somebody asks for more than others have. */
   let overtaking: number | undefined;
-  /** Where those go on that rest meanwhile. */
+  /** Where the link was before it. */
   let before: string | undefined;
   /** Fewer while a channel is sought that the server does not take. */
   let channelsMax = CHANNELS_MAX;
@@ -213,12 +213,12 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     if (since === undefined) cursor = position ?? cursor;
     else if (recovered && lookBack) {
       // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
-      // from where they are, all in one go.
-      if (overtaking) before ??= cursor;
+      // later, each from where it is.
+      before = cursor;
       for (const entry of all()) {
         if (!entry.isLive) continue;
-        entry.since = overtaking ? before : cursor;
-        if (overtaking) rest(entry, seen.now(), before);
+        entry.since = cursor;
+        if (overtaking) rest(entry, seen.now(), cursor);
       }
       // The beginning has no other name.
       cursor = position ?? since;
@@ -248,7 +248,6 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     endLookBack();
     for (const entry of all()) if (entry.isLive) catchUp(entry);
     flush();
-    if (!lookBack) before = undefined;
   }
 
   function reset(reset: Reset, entries: readonly Entry[]): void {

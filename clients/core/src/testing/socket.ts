@@ -73,6 +73,8 @@ export class FakeSocket implements WebSocketLike {
     this.wire = wire;
     this.traffic = traffic;
     this.arrive(() => {
+      // It may have been closed before it was open.
+      if (this.readyState !== CONNECTING) return;
       const refusal = wire.accept(this);
       if (refusal !== undefined) {
         this.end(refusal, "");
