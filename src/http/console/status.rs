@@ -65,12 +65,14 @@ pub(super) async fn answer(desk: &Desk, asking: &Asking) -> Result<Response, Ref
     let (identity, _place) = gate.identity(admission, headers, query).await?;
     Desk::no_parameters(asking)?;
     let publish = publish::grants_of(gate, &identity, admission, headers);
-    let is_ours = gate.is_of_this_machine(admission, headers);
+    let asks_for_tokens = gate.authenticator.anonymous().is_none();
+    // With a key a server may be behind a proxy of this machine that serves others.
+    let is_ours = !asks_for_tokens && gate.is_of_this_machine(admission, headers);
     let counters = desk.hub.counters();
     let (batches, late) = counters.lag.sum();
     let status = Status {
         server: concat!("rowcast/", env!("CARGO_PKG_VERSION")),
-        asks_for_tokens: gate.authenticator.anonymous().is_none(),
+        asks_for_tokens,
         user: identity.user.as_deref(),
         channels: texts(&identity.grants),
         publish: publish.as_ref().map(texts).unwrap_or_default(),
