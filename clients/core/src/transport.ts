@@ -26,9 +26,11 @@ export interface LinkEnd {
   readonly retryAfterMs?: number;
   /** Come back at once, it was nobody's fault: another tab took over. */
   readonly handedOver?: boolean;
+  /** This way is none here, and would not be the next time: try another. */
+  readonly isUnusable?: boolean;
 }
 
-/** What a link tells its client. Nothing is told after `closed`, nor after the client's own `close()`. */
+/** What a link tells its client. Nothing is told before `open` has returned, nor after `closed` or the client's own `close()`. */
 export interface LinkListener {
   /** The link is there and takes frames. */
   opened(): void;
@@ -55,5 +57,6 @@ export interface LinkTarget {
 /** A way to reach the server. */
 export interface Transport {
   readonly name: TransportName;
+  /** @throws where it cannot work at all, as without a WebSocket; the client takes the next one. */
   open(target: LinkTarget, listener: LinkListener): Link;
 }
