@@ -1,4 +1,4 @@
-// The events of this page, outside of React: taken in as they come, filtered in slices, shown at most once a frame.
+// The events of this page, outside of React: taken in as they come, filtered in slices, shown at most once a frame, and not oftener than is read.
 
 import type { FeedEvent } from "@rowcast/client";
 import { type Entry, entryOf } from "./entry.js";
@@ -12,6 +12,9 @@ export const EVENTS_MAX = 100_000;
 
 /** How long events are searched before the browser gets its turn, in milliseconds: half a frame. */
 const SLICE_MS = 8;
+
+/** Events that come are shown at most this often, in milliseconds: quicker than anybody reads. What a person does, at once. */
+const SHOWN_EVERY_MS = 50;
 
 /** Events that are looked at between two looks at the clock. */
 const EVENTS_PER_LOOK = 256;
@@ -41,6 +44,7 @@ export interface StoreOptions {
   readonly capacity?: number;
   /** Calls once, before the next frame is drawn. */
   readonly nextFrame?: (run: () => void) => void;
+  readonly later?: (run: () => void, milliseconds: number) => void;
   /** Milliseconds, for slices. */
   readonly clock?: () => number;
   /** Milliseconds since 1970. */
@@ -55,6 +59,7 @@ export class Store {
   skewMs = 0;
   readonly #capacity: number;
   readonly #nextFrame: (run: () => void) => void;
+  readonly #later: (run: () => void, milliseconds: number) => void;
   readonly #clock: () => number;
   readonly #now: () => number;
   readonly #openedAt: number;
@@ -70,12 +75,16 @@ export class Store {
   #goneMatches = 0;
   #searchedTo = 0;
   #received = 0;
+  /** A frame is waited for; or the time until one may be. */
   #isScheduled = false;
+  #isDelayed = false;
+  #shownAt = -SHOWN_EVERY_MS;
   #view: View;
 
   constructor(options: StoreOptions = {}) {
     this.#capacity = options.capacity ?? EVENTS_MAX;
     this.#nextFrame = options.nextFrame ?? ((run) => requestAnimationFrame(run));
+    this.#later = options.later ?? ((run, milliseconds) => setTimeout(run, milliseconds));
     this.#clock = options.clock ?? (() => performance.now());
     this.#now = options.now ?? Date.now;
     this.#openedAt = this.#now();
@@ -97,7 +106,7 @@ export class Store {
     const isOfNow = entry.createdAt >= this.#openedAt + this.skewMs - 1_000;
     this.meter.add(this.#now(), isOfNow ? receivedAt - entry.createdAt : undefined);
     (this.#waiting ?? this.#ring).push(entry);
-    this.#schedule();
+    this.#scheduleSoon();
   }
 
   /** Shows others. What is in the buffer is searched from its beginning, a slice in each frame. */
@@ -144,11 +153,27 @@ export class Store {
   /** The same object until something changes. */
   readonly view = (): View => this.#view;
 
+  /** Shows what has come, not at once if something was shown just now. */
+  #scheduleSoon(): void {
+    if (this.#isScheduled || this.#isDelayed) return;
+    const wait = this.#shownAt + SHOWN_EVERY_MS - this.#clock();
+    if (wait <= 0) {
+      this.#schedule();
+      return;
+    }
+    this.#isDelayed = true;
+    this.#later(() => {
+      this.#isDelayed = false;
+      this.#schedule();
+    }, wait);
+  }
+
   #schedule(): void {
     if (this.#isScheduled) return;
     this.#isScheduled = true;
     this.#nextFrame(() => {
       this.#isScheduled = false;
+      this.#shownAt = this.#clock();
       this.#search();
       this.#view = this.#look();
       if (this.#view.unsearched > 0) this.#schedule();

@@ -41,7 +41,7 @@ export function Chart(props: {
         <div className="axis" aria-hidden>
           <span>{format(top)}</span>
           <span>{format(top / 2)}</span>
-          <span>{format(0)}</span>
+          <span>0</span>
         </div>
         <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label={props.summary}>
           {GRID.map((part) => (
@@ -65,21 +65,22 @@ function latest(values: readonly (number | undefined)[]): number | undefined {
   return values.slice(-4).findLast((value) => value !== undefined);
 }
 
-/** The lines between values that follow each other; a value alone is a dot. */
+/** Seconds without a value that a line goes on over: a quiet feed has a line, and not dots. */
+const GAP_MAX_S = 10;
+
+/** The lines between values that follow each other closely; a value alone is a dot. */
 function pathOf(values: readonly (number | undefined)[], top: number): string {
   let path = "";
-  let isOpen = false;
+  let last = Number.NEGATIVE_INFINITY;
   values.forEach((value, index) => {
-    if (value === undefined) {
-      isOpen = false;
-      return;
-    }
+    if (value === undefined) return;
+    const isOpen = index - last <= GAP_MAX_S;
+    last = index;
     const x = ((index + 0.5) / values.length) * WIDTH;
     const y = HEIGHT - (value / top) * HEIGHT;
     path += `${isOpen ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
     // A line of no length is drawn as a dot by its round end.
     if (!isOpen) path += "h0";
-    isOpen = true;
   });
   return path;
 }

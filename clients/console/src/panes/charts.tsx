@@ -34,7 +34,7 @@ export function Charts({ desk: { store, history, status } }: { desk: Desk }): Re
         <Tile name="Connections" value={number("connections")} />
         <Tile name="Subscriptions" value={number("subscriptions")} />
         <Tile name="Table looked at" value={`${milliseconds(status.lookedMsAgo)} ago`} />
-        <Tile name="Delivered since the start" value={number("deliveries")} />
+        <Tile name="Deliveries in all" value={number("deliveries")} />
       </dl>
       <Chart
         title="Rate"
