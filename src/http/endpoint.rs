@@ -19,6 +19,9 @@ use crate::session::Terms;
 /// Paths that have another meaning.
 const TAKEN: &[&str] = &[
     "/",
+    "/console",
+    "/console/status",
+    "/console/connections",
     "/sse",
     "/events",
     "/broadcast",

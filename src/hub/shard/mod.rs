@@ -3,6 +3,7 @@
 
 mod explain;
 mod lifetime;
+mod roll;
 mod subscriptions;
 
 use std::sync::Arc;
@@ -142,6 +143,10 @@ impl Shard {
             Request::Census(answer) => {
                 // Whoever asked may be gone.
                 let _ = answer.send(self.census());
+            }
+            Request::Roll(whose, answer) => {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.roll(&whose));
             }
         }
     }
@@ -361,8 +366,7 @@ impl Shard {
         if let Some(oldest) = batch.oldest.filter(|_| delivered > 0) {
             // Where the database's clock is ahead of ours it is taken for none.
             let lag = oldest.elapsed().unwrap_or_default();
-            let histograms = &self.sources.counters.histograms;
-            histograms.delivery_lag.observe(lag.as_secs_f64());
+            self.sources.counters.delivered_after(lag);
         }
         self.position = batch.batch.upto.clone();
         self.edge = Arc::clone(&batch.edge);
