@@ -125,7 +125,7 @@ export function createConnection(
 
   function open(fresh: string | undefined): void {
     const mine = current;
-    if (reason === "refused" && fresh === token) {
+    if (getToken && reason === "refused" && fresh === token) {
       giveUp(status.error);
       return;
     }
@@ -320,6 +320,8 @@ export function createConnection(
     },
     connect() {
       isOver = isSuspended = false;
+      // Whoever asks for it may know that what was refused is not refused any more.
+      token = undefined;
       want();
     },
     stop() {
