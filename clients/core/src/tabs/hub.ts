@@ -3,13 +3,13 @@
 import type { ClientFrame, Link, LinkEnd, LinkTarget, ServerFrame, Transport } from "../transport.js";
 import { ALONE, HANDED_OVER, HI, type Message, OPENED, type Told } from "./messages.js";
 
-/** Begins to lead: with one connection. `again` begins anew once that has ended. Gives how to stop. */
+/** Begins to lead: with one connection. `over` is called once that has ended. Gives how to stop. */
 export function hub(
   transport: Transport,
   target: LinkTarget,
   locks: Pick<LockManager, "request">,
   channel: BroadcastChannel,
-  again: () => void,
+  over: () => void,
 ): () => void {
   const generation = Math.random();
   /** What each tab receives. */
@@ -45,7 +45,7 @@ export function hub(
     tell(welcome ? "" : opener, end);
     tell("", HANDED_OVER);
     stop();
-    again();
+    over();
   };
 
   const end = () => closed({ code: 1006, reason: "no answer" });
@@ -69,7 +69,10 @@ export function hub(
         const isReset = type === "reset";
         if (type === "welcome") welcome = frame;
         if (answered) answered(frame);
-        else tell(isReset ? "" : (type === "auth_expiring" && tabs.keys().next().value) || reader, frame);
+        // What tells a position is for those who are there.
+        else if (isReset || (!cursor && type !== "event")) {
+          tell((type === "auth_expiring" && tabs.keys().next().value) || "", frame);
+        } else tell(reader, frame);
         if (id === busy && frame.recovered) reader = asker;
         else if (isReset || (id === busy && type !== "welcome")) {
           busy = undefined;

@@ -50,9 +50,6 @@ function share(
     const own = new AbortController();
     const { signal } = own;
     let stop: (() => void) | undefined;
-    const begin = () => {
-      stop = hub(transport, target, locks, new Channel(name), begin);
-    };
     const isOver = () => {
       stop?.();
       if (wish === own) wish = undefined;
@@ -66,7 +63,7 @@ function share(
           signal.aborted ||
           new Promise<Event>((resolve) => {
             signal.onabort = resolve;
-            begin();
+            stop = hub(transport, target, locks, new Channel(name), leave);
           }),
       )
       .then(isOver, isOver);
@@ -95,8 +92,7 @@ function share(
     };
     const finish = (reason: LinkEnd) => {
       end();
-      // Who leads does so until its client goes.
-      if (isAlone || !(reason.handedOver || wish?.signal.onabort)) leave();
+      if (isAlone || !reason.handedOver) leave();
       listener.closed(reason);
     };
     const say = (frame?: ClientFrame | 0) => channel.postMessage([id, generation, frame]);
