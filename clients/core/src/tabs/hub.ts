@@ -1,7 +1,7 @@
 // The leader's part: has the connection, asks for all tabs, gives each tab its answers, and everybody the events.
 
 import type { ClientFrame, Link, LinkEnd, LinkTarget, ServerFrame, Transport } from "../transport.js";
-import { ALONE, HANDED_OVER, HI, type Message, OPENED, type Told } from "./messages.js";
+import { ALONE, HANDED_OVER, type Message, OPEN, OPENING, type Told } from "./messages.js";
 
 /** Begins to lead: with one connection. `over` is called once that has ended. Gives how to stop. */
 export function hub(
@@ -19,7 +19,7 @@ export function hub(
   let told = 0;
   let requests = 0;
   let link: Link | undefined;
-  let isOpen = false;
+  let line: typeof OPENING | typeof OPEN = OPENING;
   /** Whose hello began the session; which tokens are of the same user; what the server said. */
   let opener = "";
   const tokens = new Set<string | undefined>();
@@ -30,7 +30,7 @@ export function hub(
   /** Who is sent the past, which the others are not to be given; where they go on from, afterwards. */
   let reader = "";
   let position: string | undefined;
-  let waiting: (() => void)[] = [];
+  const waiting: (() => void)[] = [];
 
   const tell = (to: string, what?: Told) => channel.postMessage([generation, ++told, to, what]);
 
@@ -48,7 +48,7 @@ export function hub(
     over();
   };
 
-  const end = () => closed({ code: 1006, reason: "no answer" });
+  const end = () => closed({ code: 1006, reason: "" });
 
   const enter = (tab: string) => {
     if (!tabs.has(tab)) {
@@ -60,38 +60,35 @@ export function hub(
     }
     link ??= transport.open(target, {
       opened() {
-        isOpen = true;
-        tell("", OPENED);
+        line = OPEN;
+        tell("", line);
       },
       frame(frame) {
         const { id, type, cursor } = frame;
         const answered = asked.get(id);
-        const isReset = type === "reset";
         if (type === "welcome") welcome = frame;
+        if (type === "reset") reader = "";
         if (answered) answered(frame);
         // What tells a position is for those who are there.
-        else if (isReset || (!cursor && type !== "event")) {
-          tell((type === "auth_expiring" && tabs.keys().next().value) || "", frame);
-        } else tell(reader, frame);
+        else if (cursor || type === "event") tell(reader, frame);
+        else tell((type === "auth_expiring" && tabs.keys().next().value) || "", frame);
         if (id === busy && frame.recovered) reader = asker;
-        else if (isReset || (id === busy && type !== "welcome")) {
+        else if (type === "reset" || (id === busy && type !== "welcome")) {
           busy = undefined;
-          if (!isReset && reader && position && position !== cursor) {
+          if (reader && position && position !== cursor) {
             // Once for all, as it is the same for all. Until the answer comes, what is new goes to the reader alone.
             subscribe("", { type: "subscribe", since: position, channels: all() });
           } else reader = "";
         }
         if (!reader) position = cursor ?? position;
-        // What it did not look at it does not name: all begin anew.
-        if (frame.code === "RATE_LIMIT_EXCEEDED") end();
-        const ready = waiting;
-        waiting = [];
-        for (const go of ready) go();
+        // It was asked too much, and does not name what it did not look at: all begin anew.
+        if (!id && frame.limit) end();
+        for (const go of waiting.splice(0)) go();
       },
       alive: () => tell(""),
       closed,
     });
-    tell(tab, isOpen ? OPENED : HI);
+    tell(tab, line);
   };
 
   /** The answer has the tab's own id again. When the token ends is the hub's affair. */

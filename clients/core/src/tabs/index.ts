@@ -2,7 +2,7 @@
 
 import type { ClientFrame, Link, LinkEnd, LinkListener, LinkTarget, ServerFrame, Transport } from "../transport.js";
 import { hub } from "./hub.js";
-import { ALONE, HANDED_OVER, type Message, OPENED } from "./messages.js";
+import { ALONE, HANDED_OVER, type Message, OPEN, OPENING } from "./messages.js";
 
 /** Makes a transport that tabs share. For `createClient({ tabs })`. */
 export type Tabs = (transport: Transport, options: { readonly url: string }) => Transport;
@@ -86,45 +86,45 @@ function share(
 
     const end = () => {
       isOver = true;
-      clearTimeout(patience);
       channel.close();
       unlock();
     };
-    const finish = (reason: LinkEnd) => {
+    /** Without a reason another is to be joined. */
+    const finish = (reason?: LinkEnd) => {
       end();
-      if (isAlone || !reason.handedOver) leave();
-      listener.closed(reason);
+      if (reason || isAlone) leave();
+      listener.closed(reason ?? { code: 1012, reason: "", handedOver: true });
     };
     const say = (frame?: ClientFrame | 0) => channel.postMessage([id, generation, frame]);
 
     channel.onmessage = ({ data }: { data: Message }) => {
       const [from, number, to, what] = data;
-      const told = what as Partial<ServerFrame & LinkEnd> | undefined;
       if (isOver || typeof from === "string") return;
       if (from !== generation) {
-        if (typeof what !== "number" || to !== id) say();
-        else if (generation) finish(HANDED_OVER);
+        if (to !== id || (what !== OPENING && what !== OPEN)) say();
+        else if (generation) finish();
         else {
-          clearTimeout(patience);
           generation = from;
           heard = number;
           if (what) listener.opened();
         }
-      } else if (number !== ++heard) finish(HANDED_OVER);
-      else if (to && to !== id) listener.alive();
-      else if (what === OPENED) to || listener.opened();
-      else if (told?.code && !told.type) {
-        isAlone = told.code === ALONE.code;
-        finish(what as LinkEnd);
-      } else {
-        isSubscribed ||= !!to && told?.type === "subscribed";
+      } else if (number !== ++heard) finish();
+      else if ((to && to !== id) || !what) listener.alive();
+      else if (what === OPEN) to || listener.opened();
+      else if (what === HANDED_OVER) finish();
+      else if (what === ALONE) {
+        isAlone = true;
+        finish();
+      } else if (!what.type) finish(what as LinkEnd);
+      else {
+        isSubscribed ||= !!to && what.type === "subscribed";
         // What the others get before it has subscribed is no position of its own.
-        if (told?.type && (to || isSubscribed)) listener.frame(what as ServerFrame);
+        if (to || isSubscribed) listener.frame(what as ServerFrame);
         else listener.alive();
       }
     };
 
-    const patience = setTimeout(() => lead(target, true), PATIENCE_MS * (1 + Math.random()));
+    setTimeout(() => generation || isOver || lead(target, true), PATIENCE_MS * (1 + Math.random()));
     if (!wish) lead(target);
     locks.request(
       id,
