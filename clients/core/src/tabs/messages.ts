@@ -21,6 +21,5 @@ export const ALONE = 3;
  */
 export type HubMessage = readonly [generation: number, number: number, to: string, what: Told];
 
-/** Of a tab: which it is, to which hub. Without a frame it joins whichever there is; 0: the line is dead. */
-export type TabMessage = readonly [tab: string, generation: number, frame?: ClientFrame | 0, nothing?: undefined];
-export type Message = HubMessage | TabMessage;
+/** Of a tab: which it is (no number), to which hub. Without a frame it joins whichever there is; 0: the line is dead. */
+export type TabMessage = readonly [tab: string, generation: number, frame?: ClientFrame | 0];
