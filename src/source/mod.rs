@@ -299,6 +299,11 @@ impl DatabaseUrl {
         self.kind
     }
 
+    /// Whether it is shown as it is: there is nothing secret in it.
+    pub(crate) fn is_shown_whole(&self) -> bool {
+        self.to_string() == self.text
+    }
+
     /// The URL with its password: for the driver, never for a log.
     pub(crate) fn expose(&self) -> &str {
         &self.text

@@ -35,7 +35,7 @@ async function listen({ request, confirm, caughtUp, tell, alive, isOver }: Liste
     alive();
     const message = "your token does not grant this channel";
     confirm(
-      events[0] ? undefined : cursor,
+      undefined,
       rejected.map((channel) => ({ channel, code: "FORBIDDEN", message })),
     );
     if (reset) tell({ type: "reset", reason: reset, cursor });

@@ -115,7 +115,7 @@ export class Server {
 }
 
 /** Passes bytes on until it is told to cut. */
-export class Proxy {
+export class CuttingProxy {
   private readonly lines = new Set<Socket>();
   private readonly server: NetServer;
   /** New connections are refused. */
@@ -144,8 +144,8 @@ export class Proxy {
     });
   }
 
-  static async before(target: () => string): Promise<Proxy> {
-    const proxy = new Proxy(target);
+  static async before(target: () => string): Promise<CuttingProxy> {
+    const proxy = new CuttingProxy(target);
     proxy.server.listen(0, "127.0.0.1");
     await once(proxy.server, "listening");
     return proxy;
