@@ -15,7 +15,7 @@ use crate::broadcaster::Broadcaster;
 use crate::commands::Follower;
 use crate::config::{AdminConfig, AdminListen, AdminToken, Config};
 use crate::error::Error;
-use crate::http::{self, Admin, Endpoints, Gate, Tls};
+use crate::http::{self, Admin, Console, Endpoints, Gate, Offers, Tls};
 use crate::hub::Hub;
 use crate::publisher::Publisher;
 use crate::{retention, source};
@@ -31,6 +31,7 @@ pub struct Server {
     hub: Hub,
     endpoints: Endpoints,
     publisher: Publisher,
+    console: Option<Console>,
     reload: Reload,
     grace_period: Duration,
     admin_address: Option<SocketAddr>,
@@ -96,6 +97,9 @@ impl Server {
             hub,
             endpoints: config.endpoints.clone(),
             publisher,
+            console: config
+                .console
+                .then(|| Console::new(&config.database, config.poll_interval.max)),
             grace_period: config.grace_period,
             admin_address,
             admin,
@@ -119,6 +123,12 @@ impl Server {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
+    }
+
+    /// Whether it has a console at `/`.
+    #[must_use]
+    pub fn has_console(&self) -> bool {
+        self.console.is_some()
     }
 
     /// What its clients' tokens are checked with.
@@ -161,6 +171,7 @@ impl Server {
             hub,
             endpoints,
             publisher,
+            console,
             reload: Reload { gate, tls, .. },
             grace_period,
             admin,
@@ -168,7 +179,13 @@ impl Server {
             ..
         } = self;
         let mut deadline = Instant::now();
-        http::serve(&hub, &gate, &endpoints, publisher, tls, listener, async {
+        let offers = Offers {
+            hub: hub.clone(),
+            endpoints,
+            publisher,
+            console,
+        };
+        http::serve(offers, &gate, tls, listener, async {
             shutdown.await;
             deadline = Instant::now() + grace_period;
             // What it is about to delete stays then: a batch is one transaction.

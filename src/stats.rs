@@ -72,6 +72,28 @@ impl Default for Histograms {
     }
 }
 
+/// How late batches were written, in all: of two readings, the mean of what lies between.
+#[derive(Debug, Default)]
+pub(crate) struct Lag {
+    batches: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Lag {
+    fn add(&self, lag: Duration) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        let micros = lag.as_micros() as u64;
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Batches that were written, and the sum of how late they were.
+    pub fn sum(&self) -> (u64, Duration) {
+        let batches = self.batches.load(Ordering::Relaxed);
+        let micros = self.micros.load(Ordering::Relaxed);
+        (batches, Duration::from_micros(micros))
+    }
+}
+
 /// When something went well last.
 #[derive(Debug)]
 pub(crate) struct Pulse {
@@ -112,6 +134,7 @@ macro_rules! counters {
         pub(crate) struct Counters {
             $(pub $name: Counter,)+
             pub histograms: Histograms,
+            pub lag: Lag,
             /// The table was looked at, or read on.
             pub looked: Pulse,
         }
@@ -125,6 +148,12 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// A shard has written a batch, so long after its oldest event was created.
+            pub fn delivered_after(&self, lag: Duration) {
+                self.histograms.delivery_lag.observe(lag.as_secs_f64());
+                self.lag.add(lag);
+            }
+
             pub fn snapshot(&self) -> Stats {
                 Stats { $($name: self.$name.get(),)+ }
             }

@@ -32,12 +32,18 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
         .map(|(path, preset)| (format!("{ws}://{address}{path}"), preset))
         .collect();
     let websocket = format!("{ws}://{address}/ws");
+    let console = if server.has_console() {
+        format!("{http}://{address}/")
+    } else {
+        "off".to_owned()
+    };
     if !stderr().is_terminal() {
         for (url, preset) in endpoints.iter().filter(|(url, _)| *url != websocket) {
             tracing::info!(url, preset, "endpoint");
         }
         tracing::info!(
             websocket,
+            console,
             health = %format_args!("{http}://{address}/healthz"),
             stats = %format_args!("{http}://{address}/api/v1/ws/stats"),
             admin,
@@ -65,7 +71,8 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
         "
   {NAME}rowcast{NAME:#} {version}
 
-{connect}  Health     {http}://{address}/healthz
+{connect}  Console    {NAME}{console}{NAME:#}
+  Health     {http}://{address}/healthz
   Counters   {http}://{address}/api/v1/ws/stats
   Admin      {admin}
   Database   {url}
@@ -81,9 +88,8 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
 
 /// The flag that names this database. A URL with a password is not repeated: the user's own variable has to do.
 fn url_for_shell(database: &DatabaseConfig) -> String {
-    let shown = database.url.to_string();
-    if shown == database.url.expose() {
-        format!("--database-url '{shown}'")
+    if database.url.is_shown_whole() {
+        format!("--database-url '{}'", database.url)
     } else {
         "--database-url \"$DATABASE_URL\"".to_owned()
     }

@@ -29,7 +29,9 @@ pub(crate) use duration::{age, duration};
 #[cfg(any(test, fuzzing))]
 pub(crate) use file::fuzz;
 pub use file::{ConfigFile, Placed};
-pub(crate) use file::{Refusal, Sections, Sources, default_file, schema};
+pub(crate) use file::{
+    Lines, Refusal, Sections, Sources, closest, default_file, error_at, schema, syntax_error,
+};
 pub use network::NetworkArgs;
 
 use duration::{ping_interval, poll_interval, retain};
@@ -65,6 +67,8 @@ pub struct Config {
     pub endpoints: Endpoints,
     /// The ways in which they may speak.
     pub presets: Presets,
+    /// Whether there is a page at `/` for whoever looks at the server.
+    pub console: bool,
     /// How long clients may take at shutdown to end their requests and close their connections.
     pub grace_period: Duration,
 }
@@ -85,6 +89,7 @@ impl Config {
             network: NetworkOptions::default(),
             endpoints: Endpoints::default(),
             presets: Presets::default(),
+            console: true,
             grace_period: network::DEFAULT_GRACE_PERIOD,
         }
     }
@@ -146,6 +151,17 @@ pub struct ServeArgs {
     /// needed.
     #[arg(long, env = "ROWCAST_PUBLIC", help_heading = "Network")]
     pub public: bool,
+
+    /// The console: a page at / that shows events as they come, who is connected, and how late events are. It asks for a
+    /// token where clients are asked, and shows what that token may see.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "on",
+        env = "ROWCAST_CONSOLE",
+        help_heading = "Network"
+    )]
+    pub console: ConsoleSwitch,
 
     /// Who may connect.
     #[command(flatten)]
@@ -228,6 +244,15 @@ pub struct ServeArgs {
     /// The configuration file, for its tables. The values of its keys are in the fields above already.
     #[arg(skip)]
     pub file: Option<Arc<ConfigFile>>,
+}
+
+/// Whether there is a console.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConsoleSwitch {
+    /// At `/`.
+    On,
+    /// There is nothing at `/`.
+    Off,
 }
 
 /// Whether writers wake the feed.
@@ -313,6 +338,7 @@ impl TryFrom<ServeArgs> for Config {
             auth,
             endpoints,
             presets,
+            console: args.console == ConsoleSwitch::On,
             grace_period: args.network.grace_period,
             retention,
             admin: args.admin.try_into()?,

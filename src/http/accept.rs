@@ -26,7 +26,7 @@ use super::gate::connections_of_open_files;
 use super::lobby::{Lobby, Visitor};
 use super::peer::Peer;
 use super::tls::{self, Tls};
-use super::{Endpoints, Gate, not_found, publishing, routes_with};
+use super::{Console, Endpoints, Gate, not_found, publishing, routes_with, watching};
 use crate::hub::Hub;
 use crate::publisher::Publisher;
 
@@ -42,22 +42,38 @@ const EXHAUSTED_WAIT: Duration = Duration::from_millis(200);
 /// How long requests under way may take to finish after shutdown.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What a server has for those who come.
+pub(crate) struct Offers {
+    pub hub: Hub,
+    pub endpoints: Endpoints,
+    pub publisher: Publisher,
+    /// None: it is turned off.
+    pub console: Option<Console>,
+}
+
 /// Serves the routes until `shutdown`, encrypted where there is a certificate. WebSockets live on; closing them is the hub's.
 pub(crate) async fn serve(
-    hub: &Hub,
+    offers: Offers,
     gate: &Gate,
-    endpoints: &Endpoints,
-    publisher: Publisher,
     tls: Option<Arc<Tls>>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) {
-    let gate = gate.counting(hub);
-    let routes = routes_with(hub, &gate, endpoints)
-        .or(publishing(hub, &gate, publisher))
-        .unify()
-        .recover(not_found)
+    let Offers {
+        hub,
+        endpoints,
+        publisher,
+        console,
+    } = offers;
+    let gate = gate.counting(&hub);
+    let feed = routes_with(&hub, &gate, &endpoints)
+        .or(publishing(&hub, &gate, publisher))
         .unify();
+    let routes = match console {
+        Some(console) => feed.or(watching(&hub, &gate, console)).unify().boxed(),
+        None => feed.boxed(),
+    };
+    let routes = routes.recover(not_found).unify();
     let routes = TowerToHyperService::new(warp::service(routes));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use warp::http::StatusCode;
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    CONNECTION, HeaderMap, HeaderValue, ORIGIN, VARY,
+    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -138,9 +138,27 @@ impl Gate {
         &self.rules.limits
     }
 
-    /// Whether it is reached from this machine only, and nobody has said that it is for others.
-    pub(super) fn is_for_this_machine(&self) -> bool {
-        self.rules.strictness.loopback && !self.rules.options.public
+    /// Whether whoever asks is on this machine, of a server that is for this machine: the address, the name by which the
+    /// server is called, and the page, if there is one. A page that is listed by name may, too; one that only `*` lets in may
+    /// not.
+    pub(super) fn is_of_this_machine(&self, admission: &Admission, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).map(HeaderValue::to_str);
+        let is_host_local = match text(HOST) {
+            Some(Ok(host)) => origin::is_loopback(origin::split_port(host).0),
+            _ => false,
+        };
+        let is_page_local = match text(ORIGIN) {
+            Some(Ok(page)) => page.split_once("://").is_some_and(|(_, host)| {
+                admission.origin_is_explicit || origin::is_loopback(origin::split_port(host).0)
+            }),
+            Some(Err(_)) => false,
+            None => admission.origin_is_explicit,
+        };
+        let is_peer_local = admission
+            .ip
+            .is_some_and(|ip| ip.to_canonical().is_loopback());
+        let is_for_this_machine = self.rules.strictness.loopback && !self.rules.options.public;
+        is_for_this_machine && is_peer_local && is_host_local && is_page_local
     }
 
     pub(super) fn counters(&self) -> &Counters {

@@ -3,6 +3,7 @@
 mod accept;
 mod admin;
 mod body;
+mod console;
 mod endpoint;
 mod events;
 mod front;
@@ -40,8 +41,9 @@ use crate::publisher::Publisher;
 
 use gate::Admission;
 
-pub(crate) use accept::serve;
+pub(crate) use accept::{Offers, serve};
 pub(crate) use admin::Admin;
+pub(crate) use console::Console;
 pub use endpoint::{EndpointAuth, EndpointError, EndpointSpec, Endpoints};
 pub use gate::Gate;
 pub(crate) use gate::connections_of_open_files;
@@ -175,6 +177,15 @@ pub(crate) fn publishing(
     publisher: Publisher,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     publish::routes(&gate.counting(hub), publisher)
+}
+
+/// The console, beside those.
+pub(crate) fn watching(
+    hub: &Hub,
+    gate: &Gate,
+    console: Console,
+) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
+    console::routes(hub, &gate.counting(hub), console)
 }
 
 /// What no route takes.

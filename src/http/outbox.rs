@@ -277,6 +277,10 @@ impl Connection for Outbox {
         self.has_queue()
     }
 
+    fn queued_bytes(&self) -> usize {
+        self.lock().queued_bytes
+    }
+
     fn close(&self, code: CloseCode, reason: &str) {
         let mut state = self.lock();
         if state.closing {

@@ -12,6 +12,7 @@ mod interests;
 mod plan;
 mod reader;
 mod readiness;
+mod roll;
 mod seat;
 mod shard;
 mod slots;
@@ -38,6 +39,7 @@ pub(crate) use explain::{Account, Explained, Question, Verdict};
 use history::{BatchNumber, History};
 pub(crate) use reader::{Reader, Sources, Step};
 pub(crate) use readiness::{Checks, Readiness, Stuck};
+pub(crate) use roll::{Entry, Roll, Standing, Whose};
 pub(crate) use seat::Seat;
 use shard::Shard;
 
@@ -125,6 +127,11 @@ pub trait Connection: Send + Sync + 'static {
     /// Whether something waits for the client.
     fn has_waiting(&self) -> bool {
         false
+    }
+
+    /// How many bytes wait for the client.
+    fn queued_bytes(&self) -> usize {
+        0
     }
 
     /// Ends the connection with a close handshake, after what was written before. When the queue is the reason, it is
@@ -256,6 +263,8 @@ pub(crate) enum Request {
     Explain(Arc<Question>, oneshot::Sender<Vec<Account>>),
     /// Say who is there.
     Census(oneshot::Sender<Census>),
+    /// Say it one by one.
+    Roll(Whose, oneshot::Sender<Roll>),
 }
 
 /// What a shard is given to distribute.
@@ -390,6 +399,11 @@ impl Hub {
     /// Who is there. None when a shard does not answer within 2 s.
     pub(crate) async fn census(&self) -> Option<Census> {
         census::take(&self.inner.shards).await
+    }
+
+    /// Who of those is connected, one by one. None when a shard does not answer within 2 s.
+    pub(crate) async fn roll(&self, whose: &Whose) -> Option<Roll> {
+        roll::call(&self.inner.shards, whose).await
     }
 
     /// Takes a connection in. It receives nothing before it subscribes.

@@ -9,6 +9,7 @@ use super::catch_up::Wishes;
 use super::history::BatchNumber;
 use super::index::{SlotId, Subscriptions, SubscriptionsOf};
 use super::plan::Planned;
+use crate::auth::now;
 use crate::protocol::Shape;
 
 /// All connections of a shard.
@@ -30,6 +31,8 @@ pub(super) struct Slot {
     pub shape: Shape,
     /// The batch that came after it was opened.
     pub opened: BatchNumber,
+    /// When that was, in seconds since 1970.
+    pub opened_at: u64,
     /// The first batch that it receives from its shard; what came before, it has.
     pub from: BatchNumber,
     /// What it may receive.
@@ -57,6 +60,7 @@ impl Slots {
             planned: Planned::default(),
             shape,
             opened,
+            opened_at: now(),
             from: BatchNumber::MIN,
             access,
             pulse,

@@ -133,7 +133,7 @@ export function createConnection(
 
   function open(fresh: string | undefined): void {
     const mine = current;
-    if (reason === "refused" && fresh === token) {
+    if (getToken && reason === "refused" && fresh === token) {
       fail(rowcastError("TOKEN", `${status.error?.message}`));
       return;
     }
@@ -230,6 +230,8 @@ export function createConnection(
   function timeOut(): void {
     // It may never come back: the next attempt calls anew.
     flight = undefined;
+    // With a code, as others may use the same line.
+    link?.close(4408);
     fail(rowcastError("TIMEOUT", "no answer", true));
   }
 
@@ -310,6 +312,8 @@ export function createConnection(
     },
     connect() {
       isOver = isSuspended = false;
+      // Whoever asks for it may know that what was refused is not refused any more.
+      token = undefined;
       want();
     },
     stop() {

@@ -20,6 +20,7 @@ use super::{Gate, admitted, body, json, problem};
 use crate::draft::{Problem, Problems};
 use crate::publisher::Publisher;
 use who::Author;
+pub(super) use who::grants_of;
 
 /// How long the body of a request may take: a megabyte over a slow line.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);

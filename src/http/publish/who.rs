@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use warp::http::StatusCode;
-use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use warp::http::header::{HeaderMap, HeaderName};
 
 use super::Head;
 use crate::auth::{Grants, Identity};
 use crate::draft::{FIELD_BYTES_MAX, Problems};
 use crate::event::NewEvent;
-use crate::http::gate::Gate;
+use crate::http::gate::{Admission, Gate};
 use crate::http::query::Refusal;
-use crate::http::{limits, origin, problem};
+use crate::http::{limits, problem};
 use crate::limits::UserPlace;
 
 /// The header with the key of a request that may be sent twice.
@@ -36,20 +36,13 @@ impl Author {
         let (admission, headers) = (&head.admission, &head.headers);
         let (identity, place) = gate.identity(admission, headers, &head.query).await?;
         let forbidden = |message| problem(StatusCode::FORBIDDEN, "forbidden", message).into();
-        let grants = if gate.authenticator.anonymous().is_none() {
-            if identity.publish.patterns().is_empty() {
-                return Err(forbidden(
-                    "your token does not let you publish; its claim `publish` would say where to",
-                ));
-            }
-            identity.publish.clone()
-        } else if gate.options().publish.public || is_of_this_machine(gate, head) {
-            Grants::everything()
-        } else {
-            return Err(forbidden(
+        let Some(grants) = grants_of(gate, &identity, admission, headers) else {
+            return Err(forbidden(if gate.authenticator.anonymous().is_none() {
+                "your token does not let you publish; its claim `publish` would say where to"
+            } else {
                 "this server asks nobody for a token, and so only programs and pages of the machine it runs on may publish; \
-                 start it with a key (--jwt-secret-file), or with --public-publish if everybody may",
-            ));
+                 start it with a key (--jwt-secret-file), or with --public-publish if everybody may"
+            }));
         };
         Ok(Self {
             identity,
@@ -113,6 +106,21 @@ impl Author {
     }
 }
 
+/// What somebody may publish to; None where that is nothing at all.
+pub(in crate::http) fn grants_of(
+    gate: &Gate,
+    identity: &Identity,
+    admission: &Admission,
+    headers: &HeaderMap,
+) -> Option<Grants> {
+    if gate.authenticator.anonymous().is_none() {
+        let grants = identity.publish.clone();
+        return Some(grants).filter(|grants| !grants.patterns().is_empty());
+    }
+    let may = gate.options().publish.public || gate.is_of_this_machine(admission, headers);
+    may.then(Grants::everything)
+}
+
 /// The key of a request that may be sent twice.
 pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
@@ -132,26 +140,4 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refus
         )
         .into()),
     }
-}
-
-/// Whether whoever asks is on this machine, of a server that is for this machine: the address, the name by which the server
-/// is called, and the page, if there is one. A page that is listed by name may, too; one that only `*` lets in may not.
-fn is_of_this_machine(gate: &Gate, head: &Head) -> bool {
-    let text = |name| head.headers.get(name).map(HeaderValue::to_str);
-    let is_host_local = match text(HOST) {
-        Some(Ok(host)) => origin::is_loopback(origin::split_port(host).0),
-        _ => false,
-    };
-    let is_page_local = match text(ORIGIN) {
-        Some(Ok(page)) => page.split_once("://").is_some_and(|(_, host)| {
-            head.admission.origin_is_explicit || origin::is_loopback(origin::split_port(host).0)
-        }),
-        Some(Err(_)) => false,
-        None => head.admission.origin_is_explicit,
-    };
-    let is_peer_local = head
-        .admission
-        .ip
-        .is_some_and(|ip| ip.to_canonical().is_loopback());
-    gate.is_for_this_machine() && is_peer_local && is_host_local && is_page_local
 }

@@ -1,0 +1,128 @@
+// Channels: how many events they had, and how many clients listen.
+
+import { type ReactElement, useCallback, useEffect, useState } from "react";
+import type { Actions, Desk } from "../console.js";
+import { NO_FILTER } from "../feed/filter.js";
+import { CHANNELS_MAX, type ChannelTally } from "../feed/tally.js";
+import type { Subscribers } from "../server/api.js";
+import { useAsked } from "../server/use-asked.js";
+import { duration } from "../token/decode.js";
+import { count } from "../words.js";
+
+/** Channels that are listed, those with the most events first. */
+const ROWS_MAX = 500;
+
+/** How often clients are counted. */
+const INTERVAL_MS = 2_000;
+
+interface Line {
+  readonly name: string;
+  readonly tally: ChannelTally | undefined;
+  readonly clients: number | undefined;
+}
+
+export function Channels({ desk, actions }: { desk: Desk; actions: Actions }): ReactElement {
+  const { server, store } = desk;
+  const ask = useCallback((signal: AbortSignal) => server.subscribers(signal), [server]);
+  const { answer: subscribers, error } = useAsked(ask, INTERVAL_MS);
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now), 1_000);
+    return () => clearInterval(timer);
+  }, []);
+  const lines = linesOf(store.tally.top(ROWS_MAX), subscribers);
+  const show = (channel: string): void => {
+    store.show({ ...NO_FILTER, channel });
+    actions.open("stream");
+  };
+  return (
+    <div className="page">
+      <h2>Channels</h2>
+      <p className="faint">
+        Events are those that this page has received; clients are all of the server's that you may know of, this page
+        among them. An event on <code>messages:42</code> reaches subscribers of <code>messages:42</code>,{" "}
+        <code>messages</code>, <code>messages:*</code> and <code>*</code>.
+      </p>
+      {error && <p className="bad">{error.message}</p>}
+      {lines.length === 0 ? (
+        <p>No channel has had an event yet. There is nothing to create: a channel is there when a row names it.</p>
+      ) : (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard
+        <section className="table-frame" tabIndex={0} aria-label="Channels">
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Channel</th>
+                <th scope="col" className="number">
+                  Events
+                </th>
+                <th scope="col" className="number">
+                  Clients
+                </th>
+                <th scope="col">Last event</th>
+                <th scope="col">
+                  <span className="hidden">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {lines.map((line) => (
+                <ChannelRow key={line.name} line={line} now={now + store.skewMs} show={show} />
+              ))}
+            </tbody>
+          </table>
+        </section>
+      )}
+      {store.tally.untold > 0 && (
+        <p className="faint">
+          {count(store.tally.untold)} events were on channels beyond the first {count(CHANNELS_MAX)}, and are not told
+          apart.
+        </p>
+      )}
+    </div>
+  );
+}
+
+function ChannelRow(props: { line: Line; now: number; show: (channel: string) => void }): ReactElement {
+  const { name, tally, clients } = props.line;
+  return (
+    <tr>
+      <th scope="row" className="mono">
+        {name}
+      </th>
+      <td className="number">{tally ? count(tally.count) : "0"}</td>
+      <td className="number">{clients === undefined ? "0" : count(clients)}</td>
+      <td>
+        {tally ? (
+          <>
+            {tally.lastType} <span className="faint">{duration(props.now - tally.lastAt)} ago</span>
+          </>
+        ) : (
+          <span className="faint">none yet</span>
+        )}
+      </td>
+      <td>
+        {tally && (
+          <button
+            type="button"
+            className="quiet"
+            onClick={() => props.show(name)}
+            aria-label={`Show ${name} in the stream`}
+          >
+            Show
+          </button>
+        )}
+      </td>
+    </tr>
+  );
+}
+
+/** Channels with events, then those that only have subscribers. */
+function linesOf(tallies: readonly ChannelTally[], subscribers: Subscribers = {}): Line[] {
+  const known = new Set(tallies.map(({ name }) => name));
+  const others = Object.keys(subscribers).filter((name) => !known.has(name));
+  return [
+    ...tallies.map((tally) => ({ name: tally.name, tally, clients: subscribers[tally.name] })),
+    ...others.sort().map((name) => ({ name, tally: undefined, clients: subscribers[name] })),
+  ];
+}

@@ -1,0 +1,167 @@
+// Events of channels, and of the elements that they are about.
+
+import type {
+  AnyChannels,
+  AnyEvents,
+  ChannelMap,
+  ChannelOf,
+  Client,
+  ConnectionState,
+  EventMap,
+  EventOn,
+  FeedEvent,
+  Reset,
+} from "@rowcast/client";
+import { useEffect, useReducer, useRef } from "react";
+import { useClient, useLatest } from "./client-context.js";
+import type { QueryClientLike } from "./refresh.js";
+import { refresh } from "./refresh.js";
+import { useWebSocketState } from "./status.js";
+import { entityIdOf, partsOf } from "./ws-event.js";
+
+/**
+ * What an event is about: the members of its payload (of its `previous` where the payload is no object), the kind of its
+ * type as `type` (`task` of `task.created`), and its entity id as `id` (else the payload's own).
+ */
+export interface Element {
+  readonly type: string;
+  readonly id: string;
+  readonly [member: string]: unknown;
+}
+
+/** Keys of queries that an event makes stale. */
+export type QueryKeyMapper<Event = FeedEvent> = (event: Event) => readonly (readonly unknown[])[];
+
+/** Options of `useRealtimeEvents`. Handlers may be written in place: those of the last render are called. */
+export interface UseRealtimeEventsOptions<
+  Events extends EventMap = AnyEvents,
+  Channels extends ChannelMap = AnyChannels,
+  Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*",
+> {
+  /** Compared by content. Default `["*"]`, all. */
+  readonly channels?: readonly Channel[] | undefined;
+  /** Every event, once, even if several of the channels have it. */
+  readonly onEvent?: ((event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onStateChange?: ((state: ConnectionState) => void) | undefined;
+  /** After each event whose type ends in `created`. */
+  readonly onElementCreated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  /** After each event whose type ends in `updated`. */
+  readonly onElementUpdated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  /** After each event whose type ends in `deleted`. */
+  readonly onElementDeleted?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  /** Something was missed that cannot be told: fetch your state anew. */
+  readonly onReset?: ((reset: Reset) => void) | undefined;
+  /** Default true. */
+  readonly enabled?: boolean | undefined;
+  /** A cursor to begin at, or "earliest"; by default now. When it or the channels change, the hook begins there anew. */
+  readonly since?: string | undefined;
+  /** The `QueryClient` of TanStack Query, for `autoInvalidate`. */
+  readonly queryClient?: QueryClientLike | undefined;
+  /** Invalidate what an event makes stale, and everything on a reset. Default true; needs `queryClient`. */
+  readonly autoInvalidate?: boolean | undefined;
+  /** Default `defaultQueryKeyMapper`. */
+  readonly getQueryKeysForEvent?: QueryKeyMapper<EventOn<Events, Channels, Channel>> | undefined;
+  /** Default: that of the provider. */
+  readonly client?: Client<Events, Channels> | undefined;
+}
+
+/** What `useRealtimeEvents` returns. */
+export interface RealtimeEvents<Event> {
+  readonly connectionState: ConnectionState;
+  readonly isConnected: boolean;
+  /** The component renders again for each event only if it reads this. */
+  readonly lastEvent: Event | undefined;
+}
+
+/** Key of the plural of the kind: `task.updated` makes `["tasks"]` stale, `entity.created` `["entities"]`. */
+export const defaultQueryKeyMapper: QueryKeyMapper = ({ type }) => {
+  const [, kind] = partsOf(type);
+  return kind ? [[`${kind}s`.replace(/([^aeiou])ys$/, "$1ies")]] : [];
+};
+
+/** Receives the events of channels for as long as the component is mounted. */
+export function useRealtimeEvents<
+  Events extends EventMap = AnyEvents,
+  Channels extends ChannelMap = AnyChannels,
+  Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*",
+>(
+  options: UseRealtimeEventsOptions<Events, Channels, Channel> = {},
+): RealtimeEvents<EventOn<Events, Channels, Channel>> {
+  // Within, types are those of any feed.
+  return useEvents(options as unknown as UseRealtimeEventsOptions) as RealtimeEvents<
+    EventOn<Events, Channels, Channel>
+  >;
+}
+
+/** `useRealtimeEvents` for the types of one feed, with options that hold unless a component gives others. */
+export function createRealtimeEventsHook<
+  Events extends EventMap = AnyEvents,
+  Channels extends ChannelMap = AnyChannels,
+>(
+  defaults?: UseRealtimeEventsOptions<Events, Channels>,
+): <Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*">(
+  options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
+) => RealtimeEvents<EventOn<Events, Channels, Channel>> {
+  return (options) => useRealtimeEvents({ ...defaults, ...options } as NonNullable<typeof options>);
+}
+
+function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
+  const { enabled = true, since, channels = ["*"] } = options;
+  const client = useClient(options.client);
+  const latest = useLatest(options);
+  const memory = useRef<{ event?: FeedEvent; isRead?: boolean }>({});
+  const [, render] = useReducer((count: number) => count + 1, 0);
+  const connectionState = useWebSocketState(client);
+  const wanted = [...channels].sort().join(" ");
+
+  useEffect(() => {
+    if (!enabled || !wanted) return;
+    const receive = (event: FeedEvent): void => {
+      // An event of several channels comes by each of them, in a row.
+      if (memory.current.event === event) return;
+      memory.current.event = event;
+      if (memory.current.isRead) render();
+      tell(latest.current, event);
+    };
+    let { state } = client.status;
+    const undos = [
+      client.on("reset", (reset) => {
+        const { queryClient, autoInvalidate = true, onReset } = latest.current;
+        if (queryClient && autoInvalidate) refresh(queryClient, {}, true);
+        onReset?.(reset);
+      }),
+      client.on("status", (status) => {
+        if (status.state === state) return;
+        state = status.state;
+        latest.current.onStateChange?.(state);
+      }),
+      ...wanted.split(" ").map((channel) => client.subscribe(channel, receive, since ? { since } : {})),
+    ];
+    return () => {
+      for (const undo of undos) undo();
+    };
+  }, [client, wanted, since, enabled, latest]);
+
+  return {
+    connectionState,
+    isConnected: connectionState === "connected",
+    get lastEvent() {
+      memory.current.isRead = true;
+      return memory.current.event;
+    },
+  };
+}
+
+/** Hands an event to the handlers; the cache comes first, so that a handler that throws cannot keep it stale. */
+function tell(options: UseRealtimeEventsOptions, event: FeedEvent): void {
+  const { queryClient, autoInvalidate = true, getQueryKeysForEvent = defaultQueryKeyMapper } = options;
+  if (queryClient && autoInvalidate)
+    for (const queryKey of getQueryKeysForEvent(event)) refresh(queryClient, { queryKey });
+  options.onEvent?.(event);
+  const [, type = "", verb] = partsOf(event.type);
+  const members = event.payload ?? event.previous;
+  const element = { ...(typeof members === "object" && members), type, id: entityIdOf(event) };
+  if (verb === "created") options.onElementCreated?.(element, event);
+  if (verb === "updated") options.onElementUpdated?.(element, event);
+  if (verb === "deleted") options.onElementDeleted?.(element, event);
+}

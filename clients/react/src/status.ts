@@ -1,0 +1,84 @@
+// The state of the connection, for what shows it.
+
+import type {
+  AnyChannels,
+  AnyEvents,
+  ChannelMap,
+  Client,
+  ConnectionState,
+  EventMap,
+  Status,
+  Undo,
+} from "@rowcast/client";
+import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { useClient } from "./client-context.js";
+
+/** What is rendered on a server, and first in the browser. */
+const BEFORE = { state: "disconnected", attempt: 0, isOnline: true } as Status;
+
+/** How long a connection may be away, in milliseconds, before it is worth telling. */
+const GRACE_MS = 5_000;
+
+/** How often `useLastCursor` looks, in milliseconds. */
+const LOOK_MS = 1_000;
+
+/** The whole status of the connection: state, attempt, retryInMs, transport, isOnline and error. */
+export function useConnectionStatus<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels>(
+  client?: Client<Events, Channels>,
+): Status {
+  const found = useClient(client);
+  return useSyncExternalStore(
+    useCallback((changed: () => void): Undo => found.on("status", changed), [found]),
+    () => found.status,
+    () => BEFORE,
+  );
+}
+
+/** The state of the connection: of the client that is given, or of the provider's. */
+export function useWebSocketState<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels>(
+  client?: Client<Events, Channels>,
+): ConnectionState {
+  return useConnectionStatus(client).state;
+}
+
+/** The last position in the feed, as of a second ago at most; undefined before the first. `client.cursor` is that of now. */
+export function useLastCursor<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels>(
+  client?: Client<Events, Channels>,
+): string | undefined {
+  const found = useClient(client);
+  return useSyncExternalStore(
+    lookAgain,
+    () => found.cursor,
+    () => undefined,
+  );
+}
+
+function lookAgain(changed: () => void): Undo {
+  const timer = setInterval(changed, LOOK_MS);
+  return () => clearInterval(timer);
+}
+
+/** Options of `useLostConnection`. */
+export interface UseLostConnectionOptions {
+  /** How long the connection may be away without a word, in milliseconds. Default 5,000. */
+  readonly graceMs?: number | undefined;
+}
+
+/** Whether the connection has been away for longer than the grace, though nobody has disconnected it. For a banner. */
+export function useLostConnection({ graceMs = GRACE_MS }: UseLostConnectionOptions = {}): boolean {
+  const state = useWebSocketState();
+  return useIsLate(state !== "connected", graceMs) && state !== "disconnected";
+}
+
+/** Whether something has been so for longer than a grace. */
+export function useIsLate(isSo: boolean, graceMs: number = GRACE_MS): boolean {
+  const [isLate, setIsLate] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(setIsLate, graceMs, isSo);
+    return () => {
+      clearTimeout(timer);
+      setIsLate(false);
+    };
+  }, [isSo, graceMs]);
+  return isSo && isLate;
+}
