@@ -108,6 +108,8 @@ export function among(all: readonly Transport[]): Transport {
           closed(end) {
             clear();
             const handedOver = !isConnected && !ANSWERS.includes(end.code) && failed(end.isUnusable);
+            // It counts once.
+            isConnected = true;
             listener.closed(handedOver ? { ...end, handedOver } : end);
           },
         });

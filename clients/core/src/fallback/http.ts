@@ -111,7 +111,16 @@ export function openHttpLink(
     };
     try {
       if (channels.length)
-        await listen({ positions: positions().size || 1, request, confirm, caughtUp, tell, alive, end, isOver: isStale });
+        await listen({
+          positions: positions().size || 1,
+          request,
+          confirm,
+          caughtUp,
+          tell,
+          alive,
+          end,
+          isOver: isStale,
+        });
       else confirm(undefined);
       if (confirmed.size) end({ code: 1006, reason: "the server has ended the answer" });
     } catch (thrown) {
