@@ -104,9 +104,8 @@ export function openHttpLink(
         );
       else if (status === 400 && own.length) doubt(own, error, message);
       else {
-        const retryAfterMs = Number(response.headers.get("retry-after")) * 1000;
-        const when = retryAfterMs ? { retryAfterMs } : {};
-        end({ code: CODES[status] ?? 1006, reason: message, isUnusable: ABSENT.includes(status), ...when });
+        const retryAfterMs = Number(response.headers.get("retry-after")) * 1000 || undefined;
+        end({ code: CODES[status] ?? 1006, reason: message, isUnusable: ABSENT.includes(status), retryAfterMs });
       }
     };
     try {
@@ -122,7 +121,7 @@ export function openHttpLink(
           isOver: isStale,
         });
       else confirm(undefined);
-      if (confirmed.size) end({ code: 1006, reason: "the server has ended the answer" });
+      if (confirmed.size) end({ code: 1006, reason: "the answer ended" });
     } catch (thrown) {
       end({ code: 1006, reason: `${thrown}` });
     }
