@@ -11,10 +11,13 @@ export interface ServerFrame {
 }
 
 /** The same, with the members that the client looks at. What a server sends is taken to be as documented. */
-export interface Heard extends ServerFrame {
+export interface Heard extends Omit<ServerFrame, "id" | "cursor"> {
+  readonly type: string;
+  readonly id?: number | string | undefined;
+  readonly cursor?: string | undefined;
   readonly code?: string;
   readonly message?: string;
-  readonly channels?: string[];
+  readonly channels?: readonly string[];
   readonly rejected?: readonly Rejection[];
   readonly recovered?: boolean;
   readonly reason?: string;

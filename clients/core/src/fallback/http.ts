@@ -1,218 +1,166 @@
 // A link made of requests: channels and positions are in the address, and whatever is asked for opens the next request.
 
-import type { ClientFrame, Heard, Link, LinkEnd, LinkListener, LinkTarget } from "../transport.js";
+import type { Heard, Link, LinkEnd, LinkListener, LinkTarget, ServerFrame } from "../transport.js";
 import type { Rejection } from "../types.js";
 
-/** What becomes of an HTTP status that is not 200. Others are as if the line were cut. */
-const CODES: Record<number, number> = { 401: 4001, 403: 4003, 429: 4429, 503: 1013 };
+/** What becomes of an HTTP status; others are as if the line were cut. */
+const CODES: Record<number, number> = { 400: 4400, 401: 4001, 403: 4003, 429: 4429, 503: 1013 };
 /** There is no such service here, or somebody between does not let it through. */
 const ABSENT = [404, 405, 414, 426, 501];
 
 /** Channels that were asked for and are not confirmed. */
 interface Ask {
-  readonly id: number | undefined;
-  readonly channels: readonly string[];
-  readonly since: string | undefined;
-}
-
-/** The body of an answer that is none. */
-interface Problem {
-  readonly error?: string;
-  readonly message?: string;
+  readonly type: string;
+  readonly id?: number;
+  readonly channels?: readonly string[];
+  readonly since?: string;
 }
 
 /** What a way of listening does with its link. */
 export interface Listening {
-  /** Asks the server; undefined when nothing of what was asked for is granted. */
-  request(path: string, position: string, parameters?: Record<string, string>): Promise<Response | undefined>;
+  /** How many positions are asked for, at least one: each of them is answered. */
+  readonly positions: number;
+  /** Asks the server; undefined where it has refused, which is told. */
+  request(path: string, position: string, more?: Record<string, string>): Promise<Response | undefined>;
   /** What was asked for is there, but for what is rejected; `cursor` is where it begins. */
-  confirm(rejected: readonly Rejection[], cursor: string | undefined): void;
-  caughtUp(cursor: string): void;
+  confirm(cursor: string | undefined, rejected?: readonly Rejection[]): void;
+  caughtUp(cursor: string | undefined): void;
   /** Passes a frame on. */
   tell(frame: Heard): void;
   alive(): void;
-  /** Whether this one was stopped: another request listens now, or none. */
+  end(end: LinkEnd): void;
+  /** Another request listens now, or none. */
   readonly isOver: () => boolean;
-}
-
-/** Why a request failed. */
-export class Failure extends Error {
-  readonly end: LinkEnd;
-
-  constructor(end: LinkEnd) {
-    super(end.reason);
-    this.end = end;
-  }
 }
 
 /** `listen` runs until the server ends it; it is called anew whenever something else is asked for. */
 export function openHttpLink(
-  { url, environment: { fetch } }: LinkTarget,
-  listener: LinkListener,
+  { url, environment: { fetch = globalThis.fetch } }: LinkTarget,
+  { opened, frame: pass, alive, closed }: LinkListener,
   listen: (listening: Listening) => Promise<void>,
 ): Link {
-  if (!fetch) throw new Error("there is no fetch here; pass `environment: { fetch }`");
-  const channels = new Set<string>();
+  const confirmed = new Set<string>();
   const tokens = new Set<string>();
-  let asks: Ask[] = [];
+  /** Those after the first `together` wait. */
+  const asks: Ask[] = [];
+  let together = Infinity;
   /** Who waits to be told that it has caught up. */
-  let behind: (number | undefined)[] = [];
+  let behind: Ask[] = [];
   let token: string | undefined;
   let cursor: string | undefined;
-  let isWelcome = false;
-  let isOver = false;
   let current = new AbortController();
-  let soon: ReturnType<typeof setTimeout> | undefined;
+  let soon = setTimeout(opened, 0);
 
   function tell(frame: Heard): void {
     cursor = frame.cursor ?? cursor;
-    if (!isOver) listener.frame(frame);
-  }
-
-  function welcome(): void {
-    if (!isWelcome) tell({ type: "welcome" });
-    isWelcome = true;
+    // Nobody is told any more that it has caught up.
+    if (frame.type === "reset") behind = [];
+    pass(frame as ServerFrame);
   }
 
   function close(): void {
-    isOver = true;
     clearTimeout(soon);
     current.abort();
-  }
-
-  function end(end: LinkEnd): void {
-    if (isOver) return;
-    close();
-    listener.closed(end);
   }
 
   /** What is asked for in one go is one request. */
   function restart(): void {
-    current.abort();
-    clearTimeout(soon);
+    close();
     soon = setTimeout(start, 0);
   }
 
   async function start(): Promise<void> {
-    if (!channels.size) return welcome();
     current = new AbortController();
     const { signal } = current;
-    try {
-      await listen({
-        request: (...asked) => request(signal, ...asked),
-        confirm,
-        caughtUp,
-        tell,
-        alive: listener.alive,
-        isOver: () => signal.aborted,
-      });
-      if (!signal.aborted && channels.size) end({ code: 1006, reason: "the server ended the answer" });
-    } catch (thrown) {
-      if (!signal.aborted) end(thrown instanceof Failure ? thrown.end : { code: 1006, reason: String(thrown) });
-    }
-  }
-
-  async function request(
-    signal: AbortSignal,
-    path: string,
-    position: string,
-    parameters = {},
-  ): Promise<Response | undefined> {
-    const address = new URL(path, url.replace(/^ws/, "http"));
-    const query = new URLSearchParams({ channels: [...channels].join(), ...parameters });
-    // The server begins at the earliest of them: what is known already comes again, and is dropped.
-    for (const since of new Set([...asks.map(({ since }) => since), cursor])) if (since) query.append(position, since);
-    for (const permit of tokens) query.append("channel_token", permit);
-    address.search = `${query}`;
-    const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-    const response = await (fetch as typeof globalThis.fetch)(address.href, { headers, signal, cache: "no-store" });
-    listener.alive();
-    if (response.ok) return response;
-    const problem: Problem = await response.json().catch(() => ({}));
-    if (!signal.aborted) refused(response, problem);
-    return undefined;
-  }
-
-  function refused({ status, headers }: Response, { error = "", message = `answered with ${status}` }: Problem): void {
-    if (status === 403 && error === "forbidden") {
-      confirm(
-        [...channels].map((channel) => ({ channel, code: "FORBIDDEN", message })),
-        cursor,
-      );
-      return;
-    }
-    if (status === 400 && asks.length) {
-      const failed = asks;
-      asks = [];
-      for (const { id, channels: names } of failed) {
-        for (const name of names) channels.delete(name);
-        tell({ type: "error", ...(id === undefined ? {} : { id }), code: error.toUpperCase(), message });
+    const isStale = (): boolean => signal.aborted;
+    const end = (end: LinkEnd): void => {
+      if (isStale()) return;
+      close();
+      closed(end);
+    };
+    const own = asks.slice(0, together);
+    const channels = [...confirmed, ...own.flatMap((ask) => ask.channels ?? [])];
+    // The server goes back to the earliest: what is known already comes again, and is dropped.
+    const positions = new Set([cursor, ...own.map((ask) => ask.since)].filter((since) => since !== undefined));
+    const request: Listening["request"] = async (path, position, more) => {
+      const query = new URLSearchParams({ ...more, channels: channels.join() });
+      for (const since of positions) query.append(position, since);
+      for (const permit of tokens) query.append("channel_token", permit);
+      const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      const address = new URL(`${path}?${query}`, url.replace("ws", "http"));
+      const response = await fetch(address.href, { headers, signal, cache: "no-store" });
+      if (response.ok) return response;
+      const { status } = response;
+      const { error = "", message = `answered with ${status}` } = await response.json().catch(() => ({}));
+      if (isStale()) return;
+      if (error === "forbidden")
+        confirm(
+          cursor,
+          channels.map((channel) => ({ channel, code: "FORBIDDEN", message })),
+        );
+      else if (status === 400 && own.length) doubt(own, error, message);
+      else {
+        const retryAfterMs = Number(response.headers.get("retry-after")) * 1000;
+        const when = retryAfterMs ? { retryAfterMs } : {};
+        end({ code: CODES[status] ?? 1006, reason: message, isUnusable: ABSENT.includes(status), ...when });
       }
-      restart();
-      return;
+    };
+    try {
+      if (channels.length)
+        await listen({ positions: positions.size || 1, request, confirm, caughtUp, tell, alive, end, isOver: isStale });
+      else confirm(undefined);
+      if (confirmed.size) end({ code: 1006, reason: "the server has ended the answer" });
+    } catch (thrown) {
+      end({ code: 1006, reason: `${thrown}` });
     }
-    const retryAfterMs = Number(headers.get("retry-after")) * 1000;
-    throw new Failure({
-      code: status === 400 ? 4400 : (CODES[status] ?? 1006),
-      reason: message,
-      ...(retryAfterMs ? { retryAfterMs } : {}),
-      ...(ABSENT.includes(status) ? { isUnusable: true } : {}),
-    });
   }
 
-  function confirm(rejected: readonly Rejection[], position: string | undefined): void {
-    const isRejected = (channel: string): boolean => rejected.some((one) => one.channel === channel);
-    const asked = asks;
-    asks = [];
-    const lost = [...channels].filter(
-      (name) => isRejected(name) && !asked.some(({ channels }) => channels.includes(name)),
-    );
-    for (const { channel } of rejected) channels.delete(channel);
-    welcome();
-    for (const { id, channels: names, since } of asked) {
-      const own = names.filter((name) => !isRejected(name));
-      const recovered = since !== undefined && own.length > 0;
-      if (recovered) behind.push(id);
-      // The beginning has no other name.
-      cursor = position ?? (recovered ? since : cursor);
-      tell({
-        type: "subscribed",
-        ...(id === undefined ? {} : { id }),
-        channels: own,
-        rejected: rejected.filter(({ channel }) => names.includes(channel)),
-        ...(position === undefined ? {} : { cursor: position }),
-        recovered,
-      });
+  /** One of them is refused: if they are several, each is asked for on its own. */
+  function doubt([first, second]: readonly Ask[], error: string, message: string): void {
+    together = 1;
+    if (!second) {
+      asks.shift();
+      tell({ type: "error", id: first?.id, code: error.toUpperCase(), message });
     }
+    restart();
+  }
+
+  function confirm(position: string | undefined, rejected: readonly Rejection[] = []): void {
+    const own = asks.splice(0, together);
+    const refused = new Set(rejected.map(({ channel }) => channel));
+    const lost = [...confirmed].filter((name) => refused.has(name));
+    for (const name of lost) confirmed.delete(name);
     if (lost.length)
       tell({ type: "unsubscribed", channels: lost, code: "FORBIDDEN", message: rejected[0]?.message ?? "" });
+    for (const ask of own) {
+      const { type, id, channels: names, since } = ask;
+      if (type === "hello") tell({ type: "welcome", id });
+      const channels = (names ?? []).filter((name) => !refused.has(name));
+      for (const name of channels) confirmed.add(name);
+      const recovered = since !== undefined && channels.length > 0;
+      if (recovered) behind.push(ask);
+      // The beginning has no other name.
+      cursor = position ?? (recovered ? since : cursor);
+      const mine = rejected.filter(({ channel }) => names?.includes(channel));
+      if (names) tell({ type: "subscribed", id, channels, rejected: mine, cursor: position, recovered });
+    }
+    if (asks.length) restart();
+    else together = Infinity;
   }
 
-  function caughtUp(position: string): void {
-    const ids = behind;
-    behind = [];
-    for (const id of ids) tell({ type: "caught_up", ...(id === undefined ? {} : { id }), cursor: position });
+  function caughtUp(cursor: string | undefined): void {
+    for (const { id } of behind.splice(0)) tell({ type: "caught_up", id, cursor });
   }
 
-  function subscribe(frame: ClientFrame & { type: "hello" | "subscribe" }): void {
-    const { id, channels: names = [], since } = frame;
-    asks.push({ id, channels: names, since });
-    for (const name of names) channels.add(name);
-    for (const permit of frame.tokens ?? []) tokens.add(permit);
-  }
-
-  soon = setTimeout(listener.opened, 0);
   return {
     send(frame) {
-      if (frame.type === "hello") {
-        token = frame.token;
-        isWelcome = false;
-      }
-      if (frame.type === "hello" || frame.type === "subscribe") subscribe(frame);
-      else if (frame.type === "unsubscribe") for (const name of frame.channels) channels.delete(name);
-      else if (frame.type === "auth") {
-        token = frame.token;
-        setTimeout(() => tell({ type: "auth_ok", id: frame.id }), 0);
+      const { type } = frame;
+      if ("token" in frame) token = frame.token;
+      if (type === "auth") tell({ type: "auth_ok", id: frame.id });
+      else if (type === "unsubscribe") for (const name of frame.channels) confirmed.delete(name);
+      else if (type !== "ping") {
+        asks.push(frame);
+        for (const permit of frame.tokens ?? []) tokens.add(permit);
       }
       // Whether the line is alive shows the next answer.
       restart();

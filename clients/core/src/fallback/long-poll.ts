@@ -24,26 +24,27 @@ interface Answer {
   readonly rejected?: readonly string[];
 }
 
-async function listen({ request, confirm, caughtUp, tell, isOver }: Listening): Promise<void> {
+async function listen({ request, confirm, caughtUp, tell, alive, isOver }: Listening): Promise<void> {
   // The first is answered at once: what was asked for is to be confirmed.
-  for (let wait = "0s"; !isOver(); ) {
+  for (let wait = "0"; ; ) {
     const startedAt = Date.now();
     const response = await request("events", "after", { wait });
     if (!response) return;
     const { events, cursor, more, reset, rejected = [] }: Answer = await response.json();
     if (isOver()) return;
+    alive();
     const message = "your token does not grant this channel";
     confirm(
+      undefined,
       rejected.map((channel) => ({ channel, code: "FORBIDDEN", message })),
-      events.length ? undefined : cursor,
     );
     if (reset) tell({ type: "reset", reason: reset, cursor });
-    for (const event of events) tell(event);
+    events.forEach(tell);
     tell({ type: "cursor", cursor });
     if (!more) caughtUp(cursor);
-    if (wait === WAIT && !events.length && Date.now() - startedAt < PAUSE_MS) {
+    if (wait === WAIT && !events[0] && Date.now() - startedAt < PAUSE_MS) {
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
-    wait = more ? "0s" : WAIT;
+    wait = more ? "0" : WAIT;
   }
 }

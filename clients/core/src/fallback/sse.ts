@@ -3,7 +3,7 @@
 import type { Heard, Transport } from "../transport.js";
 import { among } from "./among.js";
 import { eventStreamParser } from "./event-stream.js";
-import { Failure, type Listening, openHttpLink } from "./http.js";
+import { type Listening, openHttpLink } from "./http.js";
 
 /** One long answer of `GET /sse`. Where `fetch` gives no stream, as in React Native, it is not to be used. */
 export const sse: Transport = {
@@ -12,22 +12,26 @@ export const sse: Transport = {
   among,
 };
 
-async function listen({ request, confirm, caughtUp, tell, alive, isOver }: Listening): Promise<void> {
+async function listen({ positions, request, confirm, caughtUp, tell, alive, end, isOver }: Listening): Promise<void> {
   const response = await request("sse", "since");
   if (!response) return;
+  const reader = response.body?.getReader();
   const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
-  if (!isStream || !response.body)
-    throw new Failure({ code: 1006, reason: "there is no stream of events here", isUnusable: true });
+  if (!reader || !isStream) {
+    end({ code: 1006, reason: "no event stream here", isUnusable: true });
+    return;
+  }
+  let confirmations = positions;
+  let endings = positions;
   const read = eventStreamParser(({ data, id }) => {
     // What came with the same piece is heard by nobody any more.
     if (isOver()) return;
-    const frame: Heard = { type: "cursor", ...(data && JSON.parse(data)) };
-    const told = id === undefined ? frame : { cursor: id, ...frame };
-    if (frame.type === "subscribed") confirm(frame.rejected ?? [], told.cursor);
-    else if (frame.type === "caught_up") caughtUp(told.cursor ?? "");
-    else if (data || id) tell(told);
+    const frame: Heard = { cursor: id, ...(data ? JSON.parse(data) : { type: "cursor" }) };
+    const isSubscribed = frame.type === "subscribed";
+    if (isSubscribed && --confirmations === 0) confirm(frame.cursor, frame.rejected);
+    else if (frame.type === "caught_up" && --endings === 0) caughtUp(frame.cursor);
+    else if (!isSubscribed) tell(frame.type === "caught_up" ? { ...frame, type: "cursor" } : frame);
   });
-  const reader = response.body.getReader();
   const decoder = new TextDecoder();
   for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
     alive();

@@ -18,7 +18,7 @@ interface Interest {
 }
 
 export const cursorAt = (position: number): string => `c${position}`;
-const positionOf = (cursor: string): number => Number(cursor.slice(1));
+export const placeOf = (cursor: string): number => (cursor === "earliest" ? 0 : Number(cursor.slice(1)));
 
 export class Feed {
   readonly rows: Row[] = [];
@@ -183,7 +183,10 @@ export class Session implements Link {
     const rejected = all.filter(isRefused).map((channel) => ({ channel, code: "FORBIDDEN", message }));
     const isFirst = this.interests.size === 0;
     if (since === "now") this.subscribeNow(channels);
-    const told = since === "now" ? this.present() : since === "earliest" ? {} : { cursor: since };
+    if (isFirst) this.position = this.feed.end;
+    // Good for all that the link has: the earlier of where it is and what is asked for.
+    const earlier = isFirst ? placeOf(since) : Math.min(this.position, placeOf(since));
+    const told = since === "now" ? this.present() : since === "earliest" ? {} : { cursor: cursorAt(earlier) };
     this.outbox.push({
       type: "subscribed",
       ...(id === undefined ? {} : { id }),
@@ -203,11 +206,10 @@ export class Session implements Link {
   }
 
   private goBack(id: number | undefined, channels: readonly string[], since: string, isFirst: boolean): void {
-    const wanted = since === "earliest" ? 0 : positionOf(since);
+    const wanted = placeOf(since);
     const own = (from: number): void => {
       for (const channel of channels) this.interests.set(channel, this.interests.get(channel) ?? { from });
     };
-    if (isFirst) this.position = this.feed.end;
     if (since !== "earliest" && wanted < this.feed.retainedFrom) {
       own(this.feed.end);
       this.asked = [];
