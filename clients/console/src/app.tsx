@@ -54,12 +54,22 @@ function Session(page: Page): ReactElement {
     [server, store, history],
   );
   const { answer: status, error } = useAsked(ask, STATUS_INTERVAL_MS);
+  const [refusal, setRefusal] = useState<string>();
   const options = useMemo(() => ({ url: urlOf("ws"), ...(token && { getToken: () => token }) }), [token]);
-  if (error?.status === 401) return <AskForToken page={page} error={token ? error.message : undefined} />;
+  const isRefused = error?.status === 401 || refusal !== undefined;
+  if (isRefused) return <AskForToken page={page} error={token ? (refusal ?? error?.message) : undefined} />;
   if (!status) return <Waiting error={error?.message} />;
   return (
     <RowcastProvider options={options}>
-      <Console page={page} server={server} status={status} store={store} history={history} error={error} />
+      <Console
+        page={page}
+        server={server}
+        status={status}
+        store={store}
+        history={history}
+        error={error}
+        refuse={setRefusal}
+      />
     </RowcastProvider>
   );
 }

@@ -66,16 +66,16 @@ test("it asks for a token, says that a wrong one is wrong, and shows what a righ
 });
 
 test("connections are those of the token's user", async () => {
-  const ann = await open(browser, server.url);
-  await give(ann.page, server.mint("ann", "--channels", "tasks"));
-  await isLive(ann.page);
+  const kim = await open(browser, server.url);
+  await give(kim.page, server.mint("kim", "--channels", "tasks"));
+  await isLive(kim.page);
   const bob = await open(browser, server.url);
   await give(bob.page, server.mint("bob", "--channels", "tasks"));
   await isLive(bob.page);
   await bob.page.keyboard.press("3");
   await bob.page.getByText("2 connections in all, 1 of them yours").waitFor();
   await bob.page.getByText("Not all are shown").waitFor();
-  expect(await bob.page.getByRole("tabpanel").textContent()).not.toContain("ann");
+  expect(await bob.page.getByRole("tabpanel").textContent()).not.toContain("kim");
 });
 
 test("another token begins anew: nothing that the first one was shown is left", async () => {
