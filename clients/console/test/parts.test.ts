@@ -6,6 +6,7 @@ import { History } from "../src/feed/history.js";
 import { Meter, SPAN_S } from "../src/feed/meter.js";
 import { CHANNELS_MAX, Tally } from "../src/feed/tally.js";
 import { CHANGES_MAX, diff } from "../src/json/diff.js";
+import { listeningTo } from "../src/panes/channels.js";
 import { niceTop } from "../src/panes/chart.js";
 import type { Status } from "../src/server/api.js";
 
@@ -93,6 +94,14 @@ test("of two looks at the server's lag the mean between them is kept, and a rest
   history.add(status(12, 1_100), 1_004_000);
   history.add(status(1, 5), 1_006_000);
   expect(history.last(6, 1_007_000)).toEqual([undefined, 50, undefined, undefined, undefined, undefined]);
+});
+
+test("an event reaches subscriptions of its channel, of those above, and of patterns", () => {
+  const subscribers = { "*": 1, a: 10, "a:*": 100, "a:b": 1_000, "a:b:*": 10_000, "a:b:c": 100_000, b: 7, "a:bc": 7 };
+  expect(listeningTo("a:b:c", subscribers)).toBe(111_111);
+  expect(listeningTo("a:b", subscribers)).toBe(1_111);
+  expect(listeningTo("a", subscribers)).toBe(11);
+  expect(listeningTo("x", {})).toBe(0);
 });
 
 test("axes end at round numbers", () => {
