@@ -5,7 +5,14 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/real/**", "**/node_modules/**"] } },
+      {
+        test: {
+          name: "unit",
+          testTimeout: 30_000,
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/real/**", "**/node_modules/**"],
+        },
+      },
       {
         test: {
           name: "real",

@@ -9,9 +9,3 @@ export function patternsOf(channel: string): string[] {
   }
   return patterns;
 }
-
-/** Whether there may be an event that reaches both. */
-export function overlap(one: string, other: string): boolean {
-  const [a = "", b = ""] = [one, other].map((pattern) => `${pattern.replace(/(^|:)\*$/, "")}:`);
-  return a === ":" || b === ":" || a.startsWith(b) || b.startsWith(a);
-}

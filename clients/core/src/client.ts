@@ -4,19 +4,9 @@ import { createConnection } from "./connection.js";
 import { debugTo } from "./debug.js";
 import { createEmitter } from "./emitter.js";
 import { environmentWith } from "./environment.js";
-import { rowcastError, wordsOf } from "./error.js";
 import { createSubscriptions } from "./subscriptions.js";
 import { createTimer } from "./timer.js";
-import type {
-  AnyChannels,
-  AnyEvents,
-  ChannelMap,
-  Client,
-  ClientEvents,
-  ClientOptions,
-  EventMap,
-  FeedEvent,
-} from "./types.js";
+import type { AnyChannels, AnyEvents, ChannelMap, Client, ClientOptions, EventMap, FeedEvent } from "./types.js";
 
 /** A connection that nobody needs stays for so long, as the next page may need it. In milliseconds. */
 const IDLE_MS = 1_000;
@@ -32,51 +22,26 @@ const IDLE_MS = 1_000;
 export function createClient<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels>(
   options: ClientOptions = {},
 ): Client<Events, Channels> {
-  const environment = environmentWith(options.environment);
-  const debug = debugTo(options.debug);
-  const emitter = createEmitter<ClientEvents<AnyEvents>>(failed);
+  const { on, emit, guard } = createEmitter();
   const soon = createTimer();
   const idle = createTimer();
   let isExplicit = false;
   let isStopped = false;
 
-  const connection = createConnection(options, environment, debug, {
-    status: (status) => void emitter.emit("status", status),
-    error: (error) => void emitter.emit("error", error),
-    hello: (token) => subscriptions.hello(token),
-    welcomed: () => subscriptions.welcomed(),
-    frame: (frame) => subscriptions.frame(frame),
-    authenticate: (token) => subscriptions.authenticate(token),
-    lost: () => subscriptions.lost(),
-    forgive: () => subscriptions.forgive(),
-  });
-  const subscriptions = createSubscriptions({
-    send: connection.send,
-    later: connection.later,
-    failed,
-    emit: (name, value) => void emitter.emit(name, value as never),
-    // What is asked for in one go is sent in one go; what is undone and done again, as React does, not at all.
-    changed: () => soon.set(settle, 0),
-  });
+  const debug = debugTo(options.debug);
+  const connection = createConnection(options, environmentWith(options.environment), debug, emit, () => subscriptions);
+  // What is asked for in one go is sent in one go; what is undone and done again, as React does, not at all.
+  const changed = (): void => soon.set(settle, 0);
+  const subscriptions = createSubscriptions({ send: connection.send, changed, emit, guard });
 
   /** Makes the connection what it is wanted to be. */
   function settle(): void {
     if (isStopped) return;
     idle.clear();
-    if (isExplicit || subscriptions.size() > 0) connection.start();
+    if (isExplicit || subscriptions.size()) connection.start();
     else idle.set(connection.stop, IDLE_MS);
     subscriptions.flush();
   }
-
-  function failed(thrown: unknown): void {
-    const error = rowcastError("HANDLER", `a handler of yours has thrown: ${wordsOf(thrown)}`, { cause: thrown });
-    // One that fails while it is told of a failure is told to nobody else.
-    if (isFailing || !emitter.has("error")) return reportError(thrown);
-    isFailing = true;
-    emitter.emit("error", error);
-    isFailing = false;
-  }
-  let isFailing = false;
 
   const client: Client<AnyEvents, AnyChannels> = {
     get status() {
@@ -87,10 +52,8 @@ export function createClient<Events extends EventMap = AnyEvents, Channels exten
     },
     subscribe: (channel, handler, options) =>
       subscriptions.subscribe(channel, handler as (event: FeedEvent) => void, options),
-    on(name, handler) {
-      if (name === "event") return client.subscribe("*", handler as (event: FeedEvent) => void);
-      return emitter.on(name, handler);
-    },
+    on: (name, handler) =>
+      name === "event" ? subscriptions.subscribe("*", handler as (event: FeedEvent) => void) : on(name, handler),
     connect() {
       isExplicit = true;
       isStopped = false;
@@ -104,12 +67,4 @@ export function createClient<Events extends EventMap = AnyEvents, Channels exten
     },
   };
   return client as unknown as Client<Events, Channels>;
-}
-
-/** Tells the surroundings of an error that nobody handles, as they do with those of event listeners. */
-function reportError(thrown: unknown): void {
-  const report = (globalThis as { reportError?: (thrown: unknown) => void }).reportError;
-  if (report) report(thrown);
-  // biome-ignore lint/suspicious/noConsole: there is nowhere else to say it, and it must not be lost.
-  else console.error(thrown);
 }

@@ -1,14 +1,14 @@
-// The connection: when there is a link, by which transport, and for how long. Knows no channels.
+// The connection: when there is a link, and for how long. Knows no channels, and of a transport only that it opens links.
 
 import { backoffMs } from "./backoff.js";
 import { type Debug, withoutTokens } from "./debug.js";
-import { rowcastError, wordsOf } from "./error.js";
+import type { Emitter } from "./emitter.js";
+import { rowcastError } from "./error.js";
 import { createHeartbeat } from "./heartbeat.js";
 import { webSocket } from "./socket.js";
+import type { Subscriptions } from "./subscriptions.js";
 import { createTimer } from "./timer.js";
-import { createTokens } from "./token.js";
-import type { ClientFrame, Link, LinkEnd, LinkListener, ServerFrame, Transport } from "./transport.js";
-import { BETTER_MS, createTransports, type Transports } from "./transports.js";
+import type { ClientFrame, Heard, Link, LinkEnd, LinkListener, Transport } from "./transport.js";
 import type { ClientOptions, Environment, LifecycleChange, RowcastError, Status, TokenReason, Undo } from "./types.js";
 import { socketUrl } from "./url.js";
 
@@ -21,25 +21,11 @@ const RENEW_MIN_MS = 30_000;
 
 /** Closed as the token is refused. */
 const REFUSED = [4001, 4003];
-/** Closed as the client is not understood: it would not be the next time. */
+/** Closed as the client is not understood, which will not be different the next time. */
 const MISTAKES = [1002, 1007, 1009, 4400];
 
-/** What a connection tells the rest of the client. */
-export interface ConnectionPort {
-  readonly status: (status: Status) => void;
-  readonly error: (error: RowcastError) => void;
-  /** A link is there; what to say on it first. */
-  readonly hello: (token: string | undefined) => ClientFrame;
-  /** The server has welcomed the client. */
-  readonly welcomed: () => void;
-  readonly frame: (frame: ServerFrame) => void;
-  /** A fresh token is to be sent; gives the id of the request. */
-  readonly authenticate: (token: string) => number;
-  /** The link has ended. */
-  readonly lost: () => void;
-  /** What was refused may be granted now. */
-  readonly forgive: () => void;
-}
+/** What a connection passes on to the subscriptions. */
+type Passenger = Pick<Subscriptions, "hello" | "authenticate" | "frame" | "lost">;
 
 export interface Connection {
   readonly status: () => Status;
@@ -50,357 +36,289 @@ export interface Connection {
   /** Wants it no more. */
   stop(): void;
   send(frame: ClientFrame): void;
-  /** Runs something later, if the link is the same. */
-  later(run: () => void, inMs: number): void;
 }
 
-/** One attempt, and the link that it leads to. */
-interface Attempt {
-  link?: Link;
-  transport?: Transport;
-  token?: string | undefined;
-  isConnected: boolean;
-  /** What the server said of the end to come. */
-  goodbye?: ServerFrame;
-  /** When to come back, should it be closed for too many messages. */
-  limitMs?: number;
-  /** Attempts to get a fresh token; the request that sent it. */
-  renewals: number;
-  authId?: number;
-}
+/** What the status says of a link where there is none. */
+const NONE = { retryInMs: undefined, transport: undefined };
 
 export function createConnection(
   options: ClientOptions,
   environment: Environment,
   debug: Debug,
-  port: ConnectionPort,
+  emit: Emitter["emit"],
+  passenger: () => Passenger,
 ): Connection {
   const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000, maxRetries = Infinity } = options;
-  const { heartbeatInterval = 30_000, connectTimeout = 10_000, hiddenTimeout } = options;
+  const { heartbeatInterval = 30_000, connectTimeout = 10_000, hiddenTimeout, reconnect = true, getToken } = options;
   const { lifecycle, random } = environment;
-  const tokens = options.getToken && createTokens(options.getToken);
   const retry = createTimer();
   const deadline = createTimer();
   const stable = createTimer();
   const renewal = createTimer();
-  const upgrade = createTimer();
   const hiding = createTimer();
-  const heartbeat = createHeartbeat(
-    heartbeatInterval,
-    () => send({ type: "ping" }),
-    () => current && ended(current, { code: 4408, reason: "nothing was heard of the server" }, "TIMEOUT"),
-  );
-  let status: Status = {
-    state: "disconnected",
-    attempt: 0,
-    retryInMs: undefined,
-    transport: undefined,
-    isOnline: true,
-    error: undefined,
-  };
-  let transports: Transports | undefined;
-  let url = "";
-  /** What there is, or is tried; and what may take its place. */
-  let current: Attempt | undefined;
-  let probe: Attempt | undefined;
+  const heartbeat = createHeartbeat(heartbeatInterval, () => send({ type: "ping" }), timeOut);
+  let status: Status = { ...NONE, state: "disconnected", attempt: 0, isOnline: true, error: undefined };
+  let url: string;
+  let transport: Transport | undefined;
+  let token: string | undefined;
+  let reason: TokenReason = "connect";
+  /** The call of getToken that is under way: there is one at a time. */
+  let flight: Promise<string | undefined> | undefined;
   let isWanted = false;
   let isSuspended = false;
   /** Nothing is tried any more before `connect()`. */
   let isOver = false;
   let wasConnected = false;
-  let reason: TokenReason = "connect";
-  let lastToken: string | undefined;
-  let userId: unknown;
   /** The server does not want to see the client before. */
   let notBefore = 0;
   let unlisten: Undo | undefined;
 
+  /** The attempt that is made, or that has led to the link, and what belongs to it. */
+  let current: object | undefined;
+  let link: Link | undefined;
+  let isConnected = false;
+  /** What the server said of the end to come, or of too many messages. */
+  let goodbye: Heard | undefined;
+  let limitMs: number | undefined;
+  /** Failed calls for a fresh token; the request that has sent it. */
+  let renewals = 0;
+  let authId: number | undefined;
+
   function change(changes: Partial<Status>): void {
-    const next = { ...status, ...changes };
-    const isSame = (Object.keys(next) as (keyof Status)[]).every((key) => next[key] === status[key]);
-    if (isSame) return;
-    status = next;
-    debug(next.state, next);
-    port.status(next);
+    if ((Object.keys(changes) as (keyof Status)[]).every((key) => changes[key] === status[key])) return;
+    status = { ...status, ...changes };
+    debug("status", status);
+    emit("status", status);
   }
 
   function attempt(): void {
     retry.clear();
     if (!isWanted || isOver || isSuspended || current) return;
-    const mine: Attempt = { isConnected: false, renewals: 0 };
+    const mine = {};
     current = mine;
-    change({ state: wasConnected || status.attempt ? "reconnecting" : "connecting", retryInMs: undefined });
-    // Whoever is told may have changed his mind.
-    if (mine !== current) return;
-    deadline.set(() => {
-      tokens?.forget();
-      ended(mine, { code: 4408, reason: `no connection within ${connectTimeout} ms` }, "TIMEOUT");
-    }, connectTimeout);
-    if (!tokens) return open(mine, undefined);
-    tokens.ask(reason).then(
-      (token) => {
-        if (mine === current) open(mine, token);
-      },
-      (thrown) => {
-        if (mine === current) ended(mine, { code: 0, reason: `getToken failed: ${wordsOf(thrown)}` }, "TOKEN");
-      },
+    isConnected = false;
+    goodbye = limitMs = authId = undefined;
+    deadline.set(timeOut, connectTimeout);
+    change({ ...NONE, state: wasConnected || status.attempt ? "reconnecting" : "connecting" });
+    if (getToken) ask(reason, open, fail);
+    else open(undefined);
+  }
+
+  /** Asks for a token, and goes on if that is still of use. */
+  function ask(
+    reason: TokenReason,
+    go: (token: string | undefined) => void,
+    failed: (error: RowcastError) => void,
+  ): void {
+    const mine = current;
+    flight ??= Promise.resolve({ reason }).then(getToken);
+    const own = flight;
+    const land = (then: () => void): void => {
+      if (flight === own) flight = undefined;
+      if (mine && mine === current) then();
+    };
+    own.then(
+      (fresh) => land(() => go(fresh)),
+      (thrown) => land(() => failed(rowcastError("TOKEN", `getToken failed: ${thrown}`, true, undefined, thrown))),
     );
   }
 
-  function open(mine: Attempt, token: string | undefined): void {
-    if (reason === "refused" && token === lastToken) return giveUp(status.error);
+  function open(fresh: string | undefined): void {
+    const mine = current;
+    if (reason === "refused" && fresh === token) {
+      giveUp(status.error);
+      return;
+    }
     reason = "connect";
-    if (token !== lastToken) port.forgive();
-    mine.token = lastToken = token;
+    token = fresh;
     try {
-      url ||= socketUrl(options.url);
-      transports ??= createTransports(ways(url), url, environment.storage);
+      url = socketUrl(options.url);
+      transport ??= way();
+      link = transport.open({ url, environment, debug }, listenerOf(mine));
     } catch (thrown) {
-      return giveUp(rowcastError("URL", wordsOf(thrown)));
-    }
-    const transport = transports.next();
-    if (!transport) return giveUp(status.error);
-    try {
-      link(mine, transport);
-    } catch (thrown) {
-      transports.drop(transport);
-      change({ error: rowcastError("TRANSPORT", wordsOf(thrown)) });
-      if (mine === current) open(mine, token);
+      giveUp(rowcastError("TRANSPORT", `cannot connect; check the url and the transports: ${thrown}`));
     }
   }
 
-  function ways(url: string): Transport[] {
-    const { transports = [webSocket], tabs } = options;
-    return transports.map((transport) => (tabs ? tabs(transport, { url }) : transport));
+  function way(): Transport {
+    const { transports: ways = [], tabs } = options;
+    const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
+    return tabs ? tabs(one, { url }) : one;
   }
 
-  function link(mine: Attempt, transport: Transport): void {
-    mine.transport = transport;
-    const listener: LinkListener = {
-      opened() {
-        if (mine === current) say(mine, port.hello(mine.token));
-        // Nothing is asked for twice: first it shows whether this way is a way.
-        else if (mine === probe)
-          say(mine, mine.token === undefined ? { type: "hello" } : { type: "hello", token: mine.token });
-      },
-      frame(frame) {
-        if (mine === current) hear(mine, frame);
-        else if (mine === probe && frame.type === "welcome") takeOver(mine);
-      },
-      alive() {
-        if (mine === current) heartbeat.heard();
-      },
-      closed(end) {
-        if (mine === current) ended(mine, end, "CLOSED");
-        else if (mine === probe) endProbe();
-      },
+  function listenerOf(mine: object | undefined): LinkListener {
+    const ours =
+      <Value extends unknown[]>(tell: (...value: Value) => void) =>
+      (...value: Value): void => {
+        if (mine === current) tell(...value);
+      };
+    return {
+      opened: ours(() => send(passenger().hello(token))),
+      frame: ours(hear),
+      alive: ours(heartbeat.heard),
+      closed: ours(ended),
     };
-    mine.link = transport.open({ url, environment, debug }, listener);
-  }
-
-  function say(mine: Attempt | undefined, frame: ClientFrame): void {
-    debug("→", withoutTokens(frame));
-    mine?.link?.send(frame);
   }
 
   function send(frame: ClientFrame): void {
-    say(current, frame);
+    debug("→", withoutTokens(frame));
+    link?.send(frame);
   }
 
-  function hear(mine: Attempt, frame: ServerFrame): void {
+  function hear(frame: Heard): void {
+    const mine = current;
+    const { type, code, expiresAt } = frame;
     heartbeat.heard();
     debug("←", frame);
-    const { type, code, retryAfterMs } = frame;
-    if (type === "welcome" && frame.userId !== userId) {
-      userId = frame.userId;
-      port.forgive();
-    }
-    if (type === "disconnect") mine.goodbye = frame;
-    if (code === "RATE_LIMIT_EXCEEDED" && typeof retryAfterMs === "number") mine.limitMs = retryAfterMs;
-    port.frame(frame);
-    if (mine !== current) return;
-    if (type === "welcome" || type === "subscribed") connected(mine);
-    if (type === "auth_ok") port.forgive();
+    if (type === "disconnect") goodbye = frame;
+    if (code === "RATE_LIMIT_EXCEEDED") limitMs = frame.retryAfterMs;
+    if (expiresAt) renewal.set(renew, Math.max(RENEW_MIN_MS, Date.parse(expiresAt) - Date.now() - RENEW_AHEAD_MS));
     if (type === "auth_expiring") renew();
-    if ((type === "welcome" || type === "auth_ok") && typeof frame.expiresAt === "string") {
-      renewal.set(renew, Math.max(RENEW_MIN_MS, Date.parse(frame.expiresAt) - Date.now() - RENEW_AHEAD_MS));
-    }
-    // The token is another user's, who needs another connection.
-    if (type === "error" && frame.id === mine.authId && code === "FORBIDDEN") {
-      release();
-      attempt();
-    }
+    if (type === "welcome" || type === "subscribed") connected();
+    if (mine === current) passenger().frame(frame);
+    // The token is another user's, who needs a connection of his own.
+    if (mine === current && code === "FORBIDDEN" && authId && frame.id === authId) again();
   }
 
-  function connected(mine: Attempt): void {
-    if (mine.isConnected) return;
-    mine.isConnected = wasConnected = true;
+  function connected(): void {
+    if (isConnected) return;
+    isConnected = wasConnected = true;
+    renewals = 0;
     deadline.clear();
-    transports?.worked();
     heartbeat.start();
     stable.set(() => change({ attempt: 0 }), STABLE_MS);
-    upgrade.set(tryBetter, BETTER_MS);
-    change({ state: "connected", transport: mine.transport?.name, retryInMs: undefined, error: undefined });
-    if (mine === current) port.welcomed();
+    change({ state: "connected", transport: transport?.name, error: undefined });
   }
 
   function renew(): void {
-    const mine = current;
-    if (!tokens || !mine) return;
     renewal.clear();
-    tokens.ask("expiring").then(
-      (token) => {
-        if (mine !== current || token === undefined) return;
-        mine.token = lastToken = token;
-        mine.renewals = 0;
-        mine.authId = port.authenticate(token);
+    if (!getToken) return;
+    ask(
+      "expiring",
+      (fresh) => {
+        if (fresh === undefined) return;
+        token = fresh;
+        authId = passenger().authenticate(fresh);
       },
-      (thrown) => {
-        if (mine !== current) return;
-        port.error(rowcastError("TOKEN", `getToken failed: ${wordsOf(thrown)}`, { retryable: true, cause: thrown }));
-        mine.renewals += 1;
-        renewal.set(
-          renew,
-          reconnectInterval + backoffMs(mine.renewals, reconnectInterval, reconnectMaxInterval, random),
-        );
+      (error) => {
+        renewals += 1;
+        renewal.set(renew, reconnectInterval + waitMs(renewals));
+        emit("error", error);
       },
     );
-  }
-
-  /** Looks whether the best way has become one, while another is taken. */
-  function tryBetter(): void {
-    const transport = transports?.better();
-    if (!transport || !current) return;
-    probe = { isConnected: false, renewals: 0, token: lastToken };
-    upgrade.set(endProbe, connectTimeout);
-    try {
-      link(probe, transport);
-    } catch {
-      endProbe();
-    }
-  }
-
-  function endProbe(): void {
-    probe?.link?.close();
-    probe = undefined;
-    upgrade.set(tryBetter, BETTER_MS);
-  }
-
-  function takeOver(mine: Attempt): void {
-    probe = undefined;
-    release();
-    current = mine;
-    transports?.next();
-    say(mine, port.hello(mine.token));
-    deadline.set(() => ended(mine, { code: 4408, reason: "no welcome" }, "TIMEOUT"), connectTimeout);
   }
 
   /** Lets go of the link. */
   function release(): void {
-    const mine = current;
-    current = undefined;
-    for (const timer of [retry, deadline, stable, renewal, upgrade, heartbeat]) timer.clear();
-    probe?.link?.close();
-    probe = undefined;
-    mine?.link?.close();
-    port.lost();
+    const old = link;
+    current = link = undefined;
+    for (const timer of [retry, deadline, stable, renewal, heartbeat]) timer.clear();
+    old?.close();
+    passenger().lost();
   }
 
-  function ended(mine: Attempt, end: LinkEnd, code: string): void {
-    const { goodbye, isConnected } = mine;
+  function again(): void {
     release();
-    if (end.handedOver) return attempt();
-    const isRefused = REFUSED.includes(end.code) || String(goodbye?.code).startsWith("TOKEN_");
-    const isFinal = MISTAKES.includes(end.code) || goodbye?.reconnect === false;
-    const retryable = isRefused ? tokens !== undefined : !isFinal;
-    const error = errorOf(end, code, isRefused, retryable);
-    const isBusy = isRefused || end.code === 4429 || end.retryAfterMs !== undefined;
-    if (!isConnected && !isBusy && code !== "TOKEN") transports?.failed(end.isUnusable === true);
-    const attempts = status.attempt + 1;
-    change({ attempt: attempts, error, transport: undefined });
-    if (!retryable) return giveUp(error);
+    attempt();
+  }
+
+  function timeOut(): void {
+    // It may never come back: the next attempt calls anew.
+    flight = undefined;
+    fail(rowcastError("TIMEOUT", "the server does not answer", true));
+  }
+
+  function ended({ code, reason: text, retryAfterMs, handedOver }: LinkEnd): void {
+    const isRefused = REFUSED.includes(code) || goodbye?.code?.startsWith("TOKEN_");
+    const isFinal = isRefused ? !getToken : MISTAKES.includes(code) || goodbye?.reconnect === false;
+    const what = text || `the connection was lost or could not be made (${code})`;
+    const advice = isRefused && isFinal ? "; give createClient a getToken" : "";
     if (isRefused) reason = "refused";
-    if (options.reconnect === false) return halt("disconnected");
-    if (attempts > maxRetries) return giveUp(error);
-    const toldMs = end.retryAfterMs ?? goodbye?.retryAfterMs ?? (end.code === 4429 ? mine.limitMs : undefined);
-    if (typeof toldMs === "number") return schedule(toldMs, Date.now() + toldMs);
     // The first refusal may only mean that the token has expired.
-    const isAtOnce = isRefused && attempts === 1;
-    schedule(isAtOnce ? 0 : backoffMs(attempts, reconnectInterval, reconnectMaxInterval, random), 0);
+    const atOnceMs = isRefused && !status.attempt ? 0 : undefined;
+    const toldMs = retryAfterMs ?? goodbye?.retryAfterMs ?? (code === 4429 ? limitMs : undefined);
+    if (handedOver) again();
+    else fail(rowcastError(isRefused ? "UNAUTHORIZED" : "CLOSED", what + advice, !isFinal, code), toldMs ?? atOnceMs);
   }
 
-  function schedule(inMs: number, earliest: number): void {
-    notBefore = earliest;
-    if (current || isOver || !isWanted) return;
-    // Without a network it waits for one.
-    change({ state: "reconnecting", retryInMs: status.isOnline ? inMs : undefined });
-    if (status.isOnline) retry.set(attempt, inMs);
+  function waitMs(attempt: number): number {
+    return backoffMs(attempt, reconnectInterval, reconnectMaxInterval, random);
   }
 
-  function giveUp(error: RowcastError | undefined): void {
+  /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */
+  function fail(error: RowcastError, inMs?: number): void {
+    const attempt = status.attempt + 1;
+    if (!reconnect || !error.retryable || attempt > maxRetries) {
+      giveUp(error, reconnect || !error.retryable ? "error" : "disconnected", attempt);
+      return;
+    }
     release();
-    change({ error });
-    halt("error");
+    change({ ...NONE, attempt, error, state: "reconnecting" });
+    notBefore = inMs ? Date.now() + inMs : 0;
+    schedule(inMs ?? waitMs(attempt));
   }
 
-  function halt(state: "error" | "disconnected"): void {
+  function schedule(inMs: number): void {
+    // Without a network it waits for one. Whoever was told of the failure may have done something about it.
+    if (current || isOver || !isWanted || !status.isOnline) return;
+    change({ retryInMs: inMs });
+    retry.set(attempt, inMs);
+  }
+
+  function giveUp(error: RowcastError | undefined, state: Status["state"] = "error", attempt = status.attempt): void {
+    release();
     isOver = true;
-    change({ state, retryInMs: undefined, transport: undefined });
+    change({ ...NONE, state, error, attempt });
   }
 
   function suspend(): void {
     isSuspended = true;
     release();
-    change({ state: isOver ? status.state : "disconnected", retryInMs: undefined, transport: undefined });
-  }
-
-  function wake(): void {
-    isSuspended = false;
-    const early = notBefore - Date.now();
-    if (current) {
-      if (current.isConnected) heartbeat.probe(false);
-    } else if (early > 0) schedule(early, notBefore);
-    else attempt();
+    if (!isOver) change({ ...NONE, state: "disconnected" });
   }
 
   function pass(to: LifecycleChange): void {
     debug(to);
-    if (to === "suspend") return suspend();
-    if (to === "hidden") {
+    if (to === "suspend") suspend();
+    else if (to === "hidden") {
       if (hiddenTimeout !== undefined) hiding.set(suspend, hiddenTimeout);
-      return;
-    }
-    if (to === "offline") {
+    } else if (to === "offline") {
       retry.clear();
       change({ isOnline: false, retryInMs: undefined });
-      // It may be another network that is gone: the line says it itself.
-      if (current?.isConnected) heartbeat.probe(true);
-      return;
-    }
+      // Another network may be gone: the line says it itself.
+      if (isConnected && current) heartbeat.probe(true);
+    } else wake(to);
+  }
+
+  function wake(to: LifecycleChange): void {
+    const earlyMs = notBefore - Date.now();
     hiding.clear();
+    isSuspended = false;
     if (to === "online") change({ isOnline: true });
-    wake();
+    if (current) {
+      if (isConnected) heartbeat.probe(false);
+    } else if (earlyMs > 0) schedule(earlyMs);
+    else attempt();
   }
 
   function want(): void {
     isWanted = true;
-    if (unlisten) return;
-    unlisten = lifecycle.listen(pass);
-    change({ isOnline: lifecycle.isOnline() });
-    if (!lifecycle.isVisible()) pass("hidden");
+    if (!unlisten) {
+      unlisten = lifecycle.listen(pass);
+      change({ isOnline: lifecycle.isOnline() });
+      if (!lifecycle.isVisible()) pass("hidden");
+    }
+    attempt();
   }
 
   return {
     status: () => status,
     start() {
-      if (isWanted) return;
-      want();
-      attempt();
+      if (!isWanted) want();
     },
     connect() {
       isOver = isSuspended = false;
       want();
-      attempt();
     },
     stop() {
       isWanted = isOver = isSuspended = wasConnected = false;
@@ -408,20 +326,8 @@ export function createConnection(
       unlisten = undefined;
       hiding.clear();
       release();
-      change({ state: "disconnected", attempt: 0, retryInMs: undefined, transport: undefined, error: undefined });
+      change({ ...NONE, state: "disconnected", attempt: 0, error: undefined });
     },
     send,
-    later(run, inMs) {
-      const mine = current;
-      setTimeout(() => mine === current && run(), inMs);
-    },
   };
-}
-
-/** What has happened, and what to do about it. */
-function errorOf({ code, reason }: LinkEnd, name: string, isRefused: boolean, retryable: boolean): RowcastError {
-  const what =
-    reason || (code === 1006 ? "the connection was lost, or the server cannot be reached" : `closed with ${code}`);
-  const advice = isRefused && !retryable ? "; give createClient a getToken" : "";
-  return rowcastError(isRefused ? "UNAUTHORIZED" : name, what + advice, { closeCode: code || undefined, retryable });
 }

@@ -1,36 +1,53 @@
 // Handlers by name.
 
-import type { Undo } from "./types.js";
+import { rowcastError } from "./error.js";
+import type { AnyEvents, ClientEvents, Undo } from "./types.js";
+
+type Values = ClientEvents<AnyEvents>;
 
 /** Who wants to be told what. */
-export interface Emitter<Values> {
+export interface Emitter {
   on<Name extends keyof Values>(name: Name, handler: (value: Values[Name]) => void): Undo;
-  emit<Name extends keyof Values>(name: Name, value: Values[Name]): void;
-  /** Whether anybody wants to be told. */
-  has(name: keyof Values): boolean;
+  /** Gives whether there was anybody. */
+  emit<Name extends keyof Values>(name: Name, value: Values[Name]): boolean;
+  /** Calls a function of the user. What it throws stops nobody: it becomes an `error`. */
+  guard(call: () => void): void;
 }
 
-/** `failed` is told what a handler throws: the others are called nevertheless. */
-export function createEmitter<Values>(failed: (thrown: unknown) => void): Emitter<Values> {
+export function createEmitter(): Emitter {
   // Each `on` is a handler of its own, though the function be the same.
   const handlers = new Map<keyof Values, Set<{ call: (value: never) => void }>>();
+
+  function emit<Name extends keyof Values>(name: Name, value: Values[Name]): boolean {
+    const all = [...(handlers.get(name) ?? [])];
+    for (const { call } of all) guard(() => call(value as never), name === "error");
+    return all.length > 0;
+  }
+
+  function guard(call: () => void, isOfError = false): void {
+    try {
+      call();
+    } catch (thrown) {
+      // Who fails while told of a failure is not told of that.
+      if (
+        isOfError ||
+        !emit("error", rowcastError("HANDLER", `a handler failed: ${thrown}`, false, undefined, thrown))
+      ) {
+        // As with the listeners of a page.
+        // biome-ignore lint/suspicious/noConsole: there is nowhere else to say it, and it must not be lost.
+        (globalThis.reportError ?? console.error)(thrown);
+      }
+    }
+  }
+
   return {
     on(name, call) {
-      const all = handlers.get(name) ?? new Set();
-      handlers.set(name, all);
       const own = { call };
-      all.add(own);
+      const all = handlers.get(name) ?? new Set();
+      handlers.set(name, all.add(own));
       return () => void all.delete(own);
     },
-    emit(name, value) {
-      for (const own of [...(handlers.get(name) ?? [])]) {
-        try {
-          own.call(value as never);
-        } catch (thrown) {
-          failed(thrown);
-        }
-      }
-    },
-    has: (name) => Boolean(handlers.get(name)?.size),
+    emit,
+    guard,
   };
 }

@@ -20,44 +20,42 @@ export interface Heartbeat {
 
 /** Calls `ping` when nothing was heard for `intervalMs`, and `dead` when it is not answered. */
 export function createHeartbeat(intervalMs: number, ping: () => void, dead: () => void): Heartbeat {
-  const beat = createTimer();
-  const silence = createTimer();
+  const { set, clear } = createTimer();
   let heardAt = 0;
-  let isAsked = false;
+  let isAnswered = false;
 
   function check(): void {
     const quietMs = Date.now() - heardAt;
     // Set anew only here: a timer for every event would cost more than the event.
-    if (quietMs < intervalMs) beat.set(check, intervalMs - Math.max(quietMs, 0));
+    if (quietMs < intervalMs) set(check, intervalMs - quietMs);
     else ask(PONG_MS);
   }
 
   function ask(patienceMs: number): void {
-    isAsked = true;
     const until = Date.now() + patienceMs;
-    silence.set(() => (Date.now() - until > LATE_MS ? ask(PROBE_MS) : dead()), patienceMs);
+    isAnswered = false;
+    set(() => {
+      if (isAnswered) check();
+      else if (Date.now() - until > LATE_MS) ask(PROBE_MS);
+      else dead();
+    }, patienceMs);
     ping();
+  }
+
+  function heard(): void {
+    heardAt = Date.now();
+    isAnswered = true;
   }
 
   return {
     start() {
-      isAsked = false;
-      heardAt = Date.now();
-      beat.set(check, intervalMs);
+      heard();
+      check();
     },
-    heard() {
-      heardAt = Date.now();
-      if (!isAsked) return;
-      isAsked = false;
-      silence.clear();
-      beat.set(check, intervalMs);
-    },
+    heard,
     probe(isDoubted) {
       if (isDoubted || Date.now() - heardAt >= PROBE_MS) ask(PROBE_MS);
     },
-    clear() {
-      beat.clear();
-      silence.clear();
-    },
+    clear,
   };
 }

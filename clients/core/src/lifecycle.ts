@@ -2,36 +2,33 @@
 
 import type { Lifecycle, LifecycleChange } from "./types.js";
 
-/** Events of the document and of the window, and what they mean. */
-const CHANGES: readonly [target: "document" | "window", event: string, change: LifecycleChange][] = [
-  ["document", "freeze", "suspend"],
-  ["document", "resume", "resume"],
-  ["window", "focus", "visible"],
-  ["window", "online", "online"],
-  ["window", "offline", "offline"],
-];
+/** Events of the page; those that are not a change by their own name. */
+const EVENTS = "online offline resume focus freeze pagehide pageshow visibilitychange".split(" ");
+const CHANGES: Record<string, LifecycleChange> = {
+  focus: "visible",
+  freeze: "suspend",
+  // Of a page that is kept for the back button, which must not have a connection; others end with theirs.
+  pagehide: "suspend",
+  pageshow: "resume",
+};
+
+const isVisible = (): boolean => globalThis.document?.visibilityState !== "hidden";
 
 /** The lifecycle of the page; outside of a browser nothing ever changes. */
 export const pageLifecycle: Lifecycle = {
-  // Some say nothing, and where they do, false may be wrong: it only stops attempts after one has failed.
-  isOnline: () => typeof navigator === "undefined" || navigator.onLine !== false,
-  isVisible: () => typeof document === "undefined" || document.visibilityState !== "hidden",
+  isOnline: () => globalThis.navigator?.onLine !== false,
+  isVisible,
   listen(handler) {
-    if (typeof document === "undefined" || typeof addEventListener === "undefined") return () => {};
-    const undos: (() => void)[] = [];
-    const on = (target: EventTarget, event: string, run: (event: Event) => void): void => {
-      target.addEventListener(event, run);
-      undos.push(() => target.removeEventListener(event, run));
+    const listening = new AbortController();
+    const pass = ({ type, target, persisted }: Event & { persisted?: boolean }): void => {
+      // The focus of an element says nothing.
+      if (persisted === false || (type === "focus" && target !== globalThis)) return;
+      if (type === "visibilitychange") handler(isVisible() ? "visible" : "hidden");
+      else handler(CHANGES[type] ?? (type as LifecycleChange));
     };
-    for (const [target, event, change] of CHANGES) {
-      on(target === "document" ? document : globalThis, event, () => handler(change));
-    }
-    on(document, "visibilitychange", () => handler(pageLifecycle.isVisible() ? "visible" : "hidden"));
-    // A page that is not kept ends with its connection; one that is kept must not have any.
-    on(globalThis, "pagehide", (event) => (event as PageTransitionEvent).persisted && handler("suspend"));
-    on(globalThis, "pageshow", (event) => (event as PageTransitionEvent).persisted && handler("resume"));
-    return () => {
-      for (const undo of undos) undo();
-    };
+    // Whatever is for the document passes the window on its way down.
+    const how = { capture: true, signal: listening.signal };
+    if (globalThis.document) for (const type of EVENTS) addEventListener(type, pass, how);
+    return () => listening.abort();
   },
 };

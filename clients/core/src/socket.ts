@@ -1,54 +1,34 @@
 // The WebSocket transport.
 
-import { wordsOf } from "./error.js";
-import type { LinkEnd, LinkListener, ServerFrame, Transport } from "./transport.js";
+import type { ServerFrame, Transport } from "./transport.js";
+import type { WebSocketLike } from "./types.js";
 
 /** Frames over a WebSocket. The token goes in the first of them, so that it is in no URL and no log. */
 export const webSocket: Transport = {
   name: "ws",
-  open({ url, environment, debug }, listener) {
-    const { WebSocket } = environment;
-    if (!WebSocket) {
-      throw new Error(
-        "there is no WebSocket here: give createClient `environment: { WebSocket }`, for example from `ws`",
-      );
-    }
-    const socket = new WebSocket(url);
-    let isOver = false;
-    const end = (end: LinkEnd): void => {
-      if (isOver) return;
-      isOver = true;
-      listener.closed(end);
-    };
-    socket.onopen = () => {
-      if (!isOver) listener.opened();
-    };
+  open({ url, environment: { WebSocket }, debug }, listener) {
+    if (!WebSocket)
+      throw new Error("there is no WebSocket here; pass `environment: { WebSocket }`, for example of `ws`");
+    const socket: WebSocketLike = new WebSocket(url);
+    socket.onopen = listener.opened;
     socket.onmessage = ({ data }: { readonly data: unknown }) => {
-      if (!isOver) hear(data, listener, debug);
+      let frame: ServerFrame | undefined;
+      try {
+        frame = JSON.parse(data as string);
+      } catch {
+        debug("not JSON", data);
+      }
+      if (frame) listener.frame(frame);
     };
-    // What is wrong is not told to pages; `closed` follows.
+    // Pages are not told what is wrong; `close` follows. Without a handler `ws` throws.
     socket.onerror = () => {};
-    socket.onclose = ({ code, reason }: { readonly code: number; readonly reason: string }) => end({ code, reason });
+    socket.onclose = listener.closed;
     return {
-      send(frame) {
-        // One that is closing drops it without a word, and its end is told soon.
-        if (socket.readyState === 1) socket.send(JSON.stringify(frame));
-      },
-      close(code = 1000, reason = "") {
-        isOver = true;
+      send: (frame) => socket.send(JSON.stringify(frame)),
+      close(code = 1000, reason) {
+        socket.onopen = socket.onmessage = socket.onclose = null;
         socket.close(code, reason);
       },
     };
   },
 };
-
-function hear(data: unknown, listener: LinkListener, debug: (message: string) => void): void {
-  let frame: unknown;
-  try {
-    frame = JSON.parse(String(data));
-  } catch (error) {
-    debug(`not understood: ${wordsOf(error)}`);
-  }
-  if (typeof frame === "object" && frame !== null) listener.frame(frame as ServerFrame);
-  else listener.alive();
-}

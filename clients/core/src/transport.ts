@@ -1,6 +1,6 @@
 // What lies between a client and a way of reaching the server. Frames are those of docs/PROTOCOL.md, parsed. No code.
 
-import type { Environment, TransportName } from "./types.js";
+import type { Environment, Rejection, TransportName } from "./types.js";
 
 /** A frame as the server sends it. Unknown types and members are ignored. */
 export interface ServerFrame {
@@ -8,6 +8,24 @@ export interface ServerFrame {
   readonly id?: number | string;
   readonly cursor?: string;
   readonly [member: string]: unknown;
+}
+
+/** The same, with the members that the client looks at. What a server sends is taken to be as documented. */
+export interface Heard extends Omit<ServerFrame, "id" | "cursor"> {
+  readonly type: string;
+  readonly id?: number | string | undefined;
+  readonly cursor?: string | undefined;
+  readonly code?: string;
+  readonly message?: string;
+  readonly channels?: readonly string[];
+  readonly rejected?: readonly Rejection[];
+  readonly recovered?: boolean;
+  readonly reason?: string;
+  readonly event?: object;
+  readonly userId?: string;
+  readonly expiresAt?: string;
+  readonly reconnect?: boolean;
+  readonly retryAfterMs?: number;
 }
 
 /** A frame of the client. The first one on a link is `hello`, with the token. */
@@ -26,7 +44,7 @@ export interface LinkEnd {
   readonly retryAfterMs?: number;
   /** Come back at once, it was nobody's fault: another tab took over. */
   readonly handedOver?: boolean;
-  /** This way is none here, and would not be the next time: try another. */
+  /** This way is none here, and would not be the next time: another is to be tried. */
   readonly isUnusable?: boolean;
 }
 
@@ -57,6 +75,8 @@ export interface LinkTarget {
 /** A way to reach the server. */
 export interface Transport {
   readonly name: TransportName;
-  /** @throws where it cannot work at all, as without a WebSocket; the client takes the next one. */
+  /** @throws where it cannot work at all, as without a WebSocket. */
   open(target: LinkTarget, listener: LinkListener): Link;
+  /** Makes one of several, the best first: the one that works. Those of `@rowcast/client/fallback` know how. */
+  readonly among?: (ways: readonly Transport[]) => Transport;
 }

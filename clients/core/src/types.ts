@@ -194,7 +194,7 @@ export interface Environment {
   readonly fetch: typeof fetch | undefined;
   readonly lifecycle: Lifecycle;
   /** Remembers which transport worked. Default: sessionStorage where there is one. */
-  readonly storage: Pick<Storage, "getItem" | "setItem"> | undefined;
+  readonly storage?: Pick<Storage, "getItem" | "setItem"> | undefined;
   readonly random: () => number;
 }
 

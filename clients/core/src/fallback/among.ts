@@ -1,0 +1,145 @@
+// Several ways as one: the first that works, what worked before, and the best again from time to time.
+
+import type { Link, Transport } from "../transport.js";
+
+/** How often the best way is tried again while another one is taken, in milliseconds. */
+const BETTER_MS = 300_000;
+/** How long that may take, in milliseconds. */
+const PROBE_MS = 10_000;
+/** Failures in a row until the next way is tried; more where it has worked, as the server may be restarting. */
+const FAILURES_MAX = 2;
+const FAILURES_MAX_WORKED = 4;
+/** Ends that say nothing about the way: the server has answered. */
+const ANSWERS = [4001, 4003, 4429, 1013, 4400];
+
+/** Makes one transport of several, the best first. */
+export function among(all: readonly Transport[]): Transport {
+  const ways = [...all];
+  let index = 0;
+  let isKnown = false;
+  let failures = 0;
+  let failuresMax = FAILURES_MAX;
+  let chosenAt = 0;
+
+  const way = (): Transport => ways[index] as Transport;
+
+  function choose(next: number): void {
+    index = next % ways.length;
+    failures = 0;
+    failuresMax = FAILURES_MAX;
+    chosenAt = Date.now();
+  }
+
+  /** Gives whether another way is to be tried at once. */
+  function failed(isUnusable = false): boolean {
+    failures += 1;
+    if (!isUnusable && failures < failuresMax) return false;
+    choose(index + 1);
+    return index > 0;
+  }
+
+  const open: Transport["open"] = (target, listener) => {
+    const { url, environment } = target;
+    const key = `rowcast:transport:${url}`;
+    /** What is remembered for as long as the tab is open, where that is allowed. */
+    const remembered = (name?: string): string | null | undefined => {
+      try {
+        const storage = "storage" in environment ? environment.storage : globalThis.sessionStorage;
+        return name ? (storage?.setItem(key, name) ?? name) : storage?.getItem(key);
+      } catch {
+        return undefined;
+      }
+    };
+    if (!isKnown)
+      choose(
+        Math.max(
+          0,
+          ways.findIndex(({ name }) => name === remembered()),
+        ),
+      );
+    isKnown = true;
+    if (index > 0 && Date.now() - chosenAt >= BETTER_MS) {
+      choose(0);
+      // One failure is enough to come back.
+      failuresMax = 1;
+    }
+    let isConnected = false;
+    let token: string | undefined;
+    let tried: Link | undefined;
+    let timer: ReturnType<typeof setTimeout>;
+    const clear = (): void => {
+      clearTimeout(timer);
+      tried?.close();
+    };
+    const later = (): void => {
+      clear();
+      if (index > 0) timer = setTimeout(probe, BETTER_MS);
+    };
+
+    /** Looks whether the best way has become one. */
+    function probe(): void {
+      timer = setTimeout(later, PROBE_MS);
+      tried = ways[0]?.open(target, {
+        opened: () => tried?.send({ type: "hello", ...(token && { token }) }),
+        frame({ type }) {
+          if (type !== "welcome") return;
+          clear();
+          choose(0);
+          link.close();
+          // The client comes back at once, by the best way, to where it was.
+          listener.closed({ code: 1000, reason: "", handedOver: true });
+        },
+        alive() {},
+        closed: later,
+      });
+    }
+
+    function openFirst(): Link {
+      try {
+        return way().open(target, {
+          ...listener,
+          frame(frame) {
+            if (!isConnected) remembered(way().name);
+            isConnected = true;
+            failures = 0;
+            failuresMax = FAILURES_MAX_WORKED;
+            listener.frame(frame);
+          },
+          closed(end) {
+            clear();
+            const handedOver = !isConnected && !ANSWERS.includes(end.code) && failed(end.isUnusable);
+            listener.closed(handedOver ? { ...end, handedOver } : end);
+          },
+        });
+      } catch (thrown) {
+        // It does not exist where the client runs.
+        ways.splice(index, 1);
+        if (!ways[0]) throw thrown;
+        choose(index);
+        return openFirst();
+      }
+    }
+
+    const link = openFirst();
+    later();
+    return {
+      send(frame) {
+        if ("token" in frame) token = frame.token;
+        link.send(frame);
+      },
+      close(...why) {
+        clear();
+        // The client has lost patience, or has changed its mind.
+        if (!isConnected) failed();
+        link.close(...why);
+      },
+    };
+  };
+
+  return {
+    get name() {
+      return way().name;
+    },
+    open,
+  };
+}
