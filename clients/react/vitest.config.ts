@@ -10,13 +10,19 @@ const source = [
   { find: /^@rowcast\/react$/, replacement: at("src/index.ts") },
   { find: /^@rowcast\/react\/tanstack$/, replacement: at("src/tanstack/index.ts") },
 ];
+// Its modules as ES modules, whose imports are resolved by the aliases.
+const testingLibrary = {
+  find: /^@testing-library\/react$/,
+  replacement: at("../node_modules/@testing-library/react/dist/@testing-library/react.esm.js"),
+};
 const react18 = [{ find: /^(react|react-dom)($|\/)/, replacement: `${at("../react-18/node_modules")}/$1$2` }];
 
 /** One run of all tests, with the React that `alias` leads to. */
-const project = (name: string, alias: { find: RegExp; replacement: string }[]) => ({
-  resolve: { alias: [...source, ...alias] },
+const project = (version: string, alias: { find: RegExp; replacement: string }[]) => ({
+  resolve: { alias: [...source, testingLibrary, ...alias] },
   test: {
-    name,
+    name: `react-${version}`,
+    env: { REACT: version },
     environment: "happy-dom",
     include: ["test/**/*.test.{ts,tsx}"],
     setupFiles: ["test/setup.ts"],
@@ -25,6 +31,12 @@ const project = (name: string, alias: { find: RegExp; replacement: string }[]) =
   },
 });
 
+/** What is built, as users get it (`npm run test:dist`). */
+const dist = { test: { name: "dist", include: ["test-dist/**/*.test.ts"] } };
+
+/** A new user's five minutes, with the program that `ROWCAST` names and a browser (`npm run test:fresh`). */
+const fresh = { test: { name: "fresh", include: ["fresh/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 60_000 } };
+
 export default defineConfig({
-  test: { projects: [project("react-19", []), project("react-18", react18)] },
+  test: { projects: [project("19", []), project("18", react18), dist, fresh] },
 });

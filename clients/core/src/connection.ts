@@ -125,7 +125,7 @@ export function createConnection(
 
   function open(fresh: string | undefined): void {
     const mine = current;
-    if (reason === "refused" && fresh === token) {
+    if (getToken && reason === "refused" && fresh === token) {
       giveUp(status.error);
       return;
     }
@@ -225,6 +225,8 @@ export function createConnection(
   function timeOut(): void {
     // It may never come back: the next attempt calls anew.
     flight = undefined;
+    // With a code, as others may use the same line.
+    link?.close(4408);
     fail(rowcastError("TIMEOUT", "the server does not answer", true));
   }
 
@@ -318,6 +320,8 @@ export function createConnection(
     },
     connect() {
       isOver = isSuspended = false;
+      // Whoever asks for it may know that what was refused is not refused any more.
+      token = undefined;
       want();
     },
     stop() {

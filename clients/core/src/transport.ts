@@ -61,6 +61,7 @@ export interface LinkListener {
 /** One connection to the server, of whatever kind. Not used again after it ended. */
 export interface Link {
   send(frame: ClientFrame): void;
+  /** With a code: nothing was heard on it. Who shares it with others need not wait for them to find out. */
   close(code?: number, reason?: string): void;
 }
 

@@ -15,15 +15,15 @@ import type {
 import { useEffect, useReducer, useRef } from "react";
 import { useClient, useLatest } from "./client-context.js";
 import type { QueryClientLike } from "./refresh.js";
-import { refresh, resetDelayMs } from "./refresh.js";
+import { refresh } from "./refresh.js";
 import { useWebSocketState } from "./status.js";
-import { entityIdOf, membersOf, partsOf } from "./ws-event.js";
+import { entityIdOf, partsOf } from "./ws-event.js";
 
 /**
  * What an event is about: the members of its payload (of its `previous` where the payload is no object), the kind of its
  * type as `type` (`task` of `task.created`), and its entity id as `id` (else the payload's own).
  */
-export interface Element {
+export interface FeedElement {
   readonly type: string;
   readonly id: string;
   readonly [member: string]: unknown;
@@ -44,11 +44,11 @@ export interface UseRealtimeEventsOptions<
   readonly onEvent?: ((event: EventOn<Events, Channels, Channel>) => void) | undefined;
   readonly onStateChange?: ((state: ConnectionState) => void) | undefined;
   /** After each event whose type ends in `created`. */
-  readonly onElementCreated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementCreated?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** After each event whose type ends in `updated`. */
-  readonly onElementUpdated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementUpdated?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** After each event whose type ends in `deleted`. */
-  readonly onElementDeleted?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementDeleted?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** Something was missed that cannot be told: fetch your state anew. */
   readonly onReset?: ((reset: Reset) => void) | undefined;
   /** Default true. */
@@ -75,23 +75,18 @@ export interface RealtimeEvents<Event> {
 
 /** Key of the plural of the kind: `task.updated` makes `["tasks"]` stale, `entity.created` `["entities"]`. */
 export const defaultQueryKeyMapper: QueryKeyMapper = ({ type }) => {
-  const kind = partsOf(type)[0];
-  return kind ? [[`${kind.replace(/([^aeiou])y$/, "$1ie").replace(/(s|x|ch|sh)$/, "$1e")}s`]] : [];
+  const [, kind] = partsOf(type);
+  return kind ? [[`${kind}s`.replace(/([^aeiou])ys$/, "$1ies")]] : [];
 };
 
 /** Receives the events of channels for as long as the component is mounted. */
-export function useRealtimeEvents<
+export const useRealtimeEvents = useEvents as <
   Events extends EventMap = AnyEvents,
   Channels extends ChannelMap = AnyChannels,
   Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*",
 >(
-  options: UseRealtimeEventsOptions<Events, Channels, Channel> = {},
-): RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  // Within, types are those of any feed.
-  return useEvents(options as unknown as UseRealtimeEventsOptions) as RealtimeEvents<
-    EventOn<Events, Channels, Channel>
-  >;
-}
+  options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
+) => RealtimeEvents<EventOn<Events, Channels, Channel>>;
 
 /** `useRealtimeEvents` for the types of one feed, with options that hold unless a component gives others. */
 export function createRealtimeEventsHook<
@@ -102,20 +97,21 @@ export function createRealtimeEventsHook<
 ): <Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*">(
   options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
 ) => RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  return (options) => useRealtimeEvents({ ...defaults, ...options } as NonNullable<typeof options>);
+  return (options) => useRealtimeEvents({ ...defaults, ...options } as typeof options);
 }
 
-function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
+/** As for any feed; the types of one are put on it above. */
+function useEvents(options: UseRealtimeEventsOptions = {}): RealtimeEvents<FeedEvent> {
   const { enabled = true, since, channels = ["*"] } = options;
   const client = useClient(options.client);
   const latest = useLatest(options);
   const memory = useRef<{ event?: FeedEvent; isRead?: boolean }>({});
   const [, render] = useReducer((count: number) => count + 1, 0);
   const connectionState = useWebSocketState(client);
-  const wanted = JSON.stringify([...new Set(channels)].sort());
+  const wanted = [...channels].sort().join(" ");
 
   useEffect(() => {
-    if (!enabled) return;
+    if (!enabled || !wanted) return;
     const receive = (event: FeedEvent): void => {
       // An event of several channels comes by each of them, in a row.
       if (memory.current.event === event) return;
@@ -127,7 +123,7 @@ function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
     const undos = [
       client.on("reset", (reset) => {
         const { queryClient, autoInvalidate = true, onReset } = latest.current;
-        if (queryClient && autoInvalidate) refresh(queryClient, {}, resetDelayMs());
+        if (queryClient && autoInvalidate) refresh(queryClient, {}, true);
         onReset?.(reset);
       }),
       client.on("status", (status) => {
@@ -135,7 +131,7 @@ function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
         state = status.state;
         latest.current.onStateChange?.(state);
       }),
-      ...(JSON.parse(wanted) as string[]).map((channel) => client.subscribe(channel, receive, since ? { since } : {})),
+      ...wanted.split(" ").map((channel) => client.subscribe(channel, receive, since ? { since } : {})),
     ];
     return () => {
       for (const undo of undos) undo();
@@ -158,8 +154,9 @@ function tell(options: UseRealtimeEventsOptions, event: FeedEvent): void {
   if (queryClient && autoInvalidate)
     for (const queryKey of getQueryKeysForEvent(event)) refresh(queryClient, { queryKey });
   options.onEvent?.(event);
-  const [type, verb] = partsOf(event.type);
-  const element = { ...membersOf(event.payload ?? event.previous), type, id: entityIdOf(event) };
+  const [, type = "", verb] = partsOf(event.type);
+  const members = event.payload ?? event.previous;
+  const element = { ...(typeof members === "object" && members), type, id: entityIdOf(event) };
   if (verb === "created") options.onElementCreated?.(element, event);
   if (verb === "updated") options.onElementUpdated?.(element, event);
   if (verb === "deleted") options.onElementDeleted?.(element, event);

@@ -2,12 +2,12 @@
 
 export type { RowcastProviderProps } from "./client-context.js";
 export { RowcastProvider, RowcastProvider as WebSocketProvider, useClient } from "./client-context.js";
-export type { Element, QueryKeyMapper, RealtimeEvents, UseRealtimeEventsOptions } from "./events.js";
+export type { FeedElement, QueryKeyMapper, RealtimeEvents, UseRealtimeEventsOptions } from "./events.js";
 export { createRealtimeEventsHook, defaultQueryKeyMapper, useRealtimeEvents } from "./events.js";
-export type { ConnectionIndicatorProps, IndicatorLabels } from "./indicator.js";
+export type { ConnectionIndicatorProps, IndicatorKind } from "./indicator.js";
 export { ConnectionIndicator, ConnectionIndicatorCompact } from "./indicator.js";
 export type { QueryClientLike } from "./refresh.js";
-export type { LostConnectionChange, UseLostConnectionOptions } from "./status.js";
+export type { UseLostConnectionOptions } from "./status.js";
 export { useConnectionStatus, useLastCursor, useLostConnection, useWebSocketState } from "./status.js";
 export type { UseWebSocket } from "./websocket.js";
 export { useWebSocket } from "./websocket.js";

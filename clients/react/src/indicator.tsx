@@ -4,115 +4,81 @@ import type { Status } from "@rowcast/client";
 import type { CSSProperties, ReactElement } from "react";
 import { useEffect, useState } from "react";
 import { useClient } from "./client-context.js";
-import { useConnectionStatus, useIsLate } from "./status.js";
+import { useConnectionStatus, useLostConnection } from "./status.js";
 
-/** What an indicator says, by what it says it of. */
-export interface IndicatorLabels {
-  readonly connected: string;
-  /** Connected by plain requests, as nothing better gets through. */
-  readonly polling: string;
-  readonly connecting: string;
-  readonly reconnecting: string;
-  readonly offline: string;
-  readonly disconnected: string;
-  readonly error: string;
-  /** The button. */
-  readonly reconnect: string;
-  /** Added to `reconnecting` while an attempt is being waited for. */
-  readonly inSeconds: (seconds: number) => string;
-}
+/** What an indicator says of the connection. `polling`: connected by plain requests, as nothing better gets through. */
+export type IndicatorKind =
+  | "connected"
+  | "polling"
+  | "connecting"
+  | "reconnecting"
+  | "offline"
+  | "disconnected"
+  | "error";
 
 /** Properties of both indicators. */
 export interface ConnectionIndicatorProps {
-  /** Show nothing while events come, nor in the first 5 s in which they do not. */
+  /** Show nothing while events come, in the first 5 s in which they do not, and where nobody wants a connection. */
   readonly hideWhenConnected?: boolean | undefined;
-  /** Given one, no colours and no frame of ours are set. */
+  /** Given one, our style is left out. */
   readonly className?: string | undefined;
-  /** Your words for ours. */
-  readonly labels?: Partial<IndicatorLabels> | undefined;
+  /** Your words; `reconnect` is on the button. Default: the kinds with a capital. */
+  readonly labels?: Partial<Record<IndicatorKind | "reconnect", string>> | undefined;
 }
 
-type Kind = Exclude<keyof IndicatorLabels, "reconnect" | "inSeconds">;
-
-const LABELS: IndicatorLabels = {
-  connected: "Live",
-  polling: "Polling",
-  connecting: "Connecting",
-  reconnecting: "Reconnecting",
-  offline: "Offline",
-  disconnected: "Disconnected",
-  error: "Error",
-  reconnect: "Reconnect",
-  inSeconds: (seconds) => ` in ${seconds} s`,
-};
-
-/** Dots are beside a word, and have 3:1 against the frame; the word has more than 4.5:1. */
-const DOTS: Record<Kind, string> = {
-  connected: "#1a7f37",
-  polling: "#1a7f37",
-  connecting: "#6e7781",
-  disconnected: "#6e7781",
-  reconnecting: "#9a6700",
-  offline: "#9a6700",
-  error: "#cf222e",
-};
 const FRAME: CSSProperties = {
-  display: "inline-flex",
-  gap: 6,
-  alignItems: "center",
-  padding: "2px 8px",
-  borderRadius: 12,
-  fontSize: 13,
+  padding: 6,
+  borderRadius: 6,
   color: "#222",
   background: "#f4f4f4",
 };
 /** For the ears only. */
-const HIDDEN: CSSProperties = { position: "absolute", width: 1, height: 1, overflow: "hidden", clipPath: "inset(50%)" };
+const HIDDEN: CSSProperties = { position: "absolute", width: 1, height: 1, overflow: "hidden", opacity: 0 };
 
 /** A dot and a word, and a button where pressing it helps. Nothing moves. Being away for less than 5 s is not told. */
 export function ConnectionIndicator(props: ConnectionIndicatorProps): ReactElement {
-  return <Indicator {...props} />;
+  return useIndicator(props);
 }
 
 /** The dot alone, with its word for screen readers and as a tooltip, and the button where pressing it helps. */
 export function ConnectionIndicatorCompact(props: ConnectionIndicatorProps): ReactElement {
-  return <Indicator {...props} isCompact />;
+  return useIndicator(props, true);
 }
 
-function Indicator({
-  hideWhenConnected,
-  className,
-  labels,
-  isCompact,
-}: ConnectionIndicatorProps & { isCompact?: boolean }): ReactElement {
+function useIndicator(
+  { hideWhenConnected, className, labels = {} }: ConnectionIndicatorProps,
+  isCompact?: boolean,
+): ReactElement {
   const client = useClient();
   const status = useConnectionStatus();
-  const isLate = useIsLate();
+  const isLate = useLostConnection();
   const seconds = useCountdown(status);
-  const words = { ...LABELS, ...labels };
   const kind = kindOf(status, isLate);
-  const isBad = kind === "error" || isLate;
+  const isBad = isLate || kind === "error";
   const isShown = isBad || !hideWhenConnected;
-  const word = (
-    <>
-      {words[kind]}
-      {/* A number that changes every second is not to be read aloud. */}
-      {kind === "reconnecting" && seconds > 0 && <span aria-hidden>{words.inSeconds(seconds)}</span>}
-    </>
-  );
+  const word = (of: keyof typeof labels): string => labels[of] ?? of[0]?.toUpperCase() + of.slice(1);
   return (
     <span
       className={className}
-      style={className || !isShown ? undefined : FRAME}
-      title={isCompact && isShown ? words[kind] : undefined}
+      style={isShown && !className ? FRAME : undefined}
+      title={isShown && isCompact ? word(kind) : undefined}
     >
-      {isShown && <span aria-hidden style={{ width: 8, height: 8, borderRadius: 4, background: DOTS[kind] }} />}
+      {isShown && (
+        <span
+          aria-hidden
+          style={{ color: isBad ? "#cf222e" : ["connecting", "disconnected"].includes(kind) ? "#9a6700" : "#1a7f37" }}
+        >
+          ●{" "}
+        </span>
+      )}
       <span role="status" aria-live="polite" style={isCompact ? HIDDEN : undefined}>
-        {isShown && word}
+        {isShown && word(kind)}
+        {/* A number that changes every second is not to be read aloud. */}
+        {kind === "reconnecting" && seconds > 0 && <span aria-hidden> ({seconds} s)</span>}
       </span>
       {isBad && kind !== "offline" && (
-        <button type="button" onClick={() => client.connect()} aria-label={words.reconnect}>
-          {isCompact ? "\u21bb" : words.reconnect}
+        <button type="button" onClick={client.connect}>
+          {word("reconnect")}
         </button>
       )}
     </span>
@@ -120,26 +86,20 @@ function Indicator({
 }
 
 /** Bad news wait for the grace; until then it is as it was. */
-function kindOf({ state, transport, isOnline }: Status, isLate: boolean): Kind {
-  if (state === "connected") return transport === "poll" ? "polling" : state;
-  if (state === "error" || state === "disconnected") return state;
-  if (isLate) return isOnline ? state : "offline";
-  return state === "connecting" ? state : "connected";
+function kindOf({ state, transport, isOnline }: Status, isLate: boolean): IndicatorKind {
+  if (state === "connected" && transport === "poll") return "polling";
+  if (!state.endsWith("connecting")) return state;
+  if (isLate && !isOnline) return "offline";
+  return state === "reconnecting" && !isLate ? "connected" : state;
 }
 
 /** Whole seconds until the next attempt. */
 function useCountdown(status: Status): number {
   const [seconds, setSeconds] = useState(0);
   useEffect(() => {
-    if (!status.retryInMs) return;
-    const end = Date.now() + status.retryInMs;
-    const tick = (): void => setSeconds(Math.ceil((end - Date.now()) / 1_000));
-    const timer = setInterval(tick, 1_000);
-    tick();
-    return () => {
-      clearInterval(timer);
-      setSeconds(0);
-    };
+    setSeconds(Math.ceil((status.retryInMs ?? 0) / 1_000));
+    const timer = setInterval(setSeconds, 1_000, (left: number) => left - 1);
+    return () => clearInterval(timer);
   }, [status]);
   return seconds;
 }

@@ -32,28 +32,26 @@ const windows = new WeakMap<QueryClientLike, Map<string, boolean>>();
 /** Queries whose running fetch is being waited for. */
 const awaited = new WeakSet<QueryLike>();
 
-/** How long this page waits before it refetches after a reset, in milliseconds. */
-export function resetDelayMs(): number {
-  return 1 + Math.random() * RESET_JITTER_MS;
-}
-
 /**
- * Invalidates, and so refetches what is on the screen, now or after a wait. A fetch that runs already may have read the
- * state before the event: it is let finish, so that a stream of events cannot starve it, and another one follows.
+ * Invalidates, and so refetches what is on the screen. A fetch that runs already may have read the state before the event:
+ * it is let finish, so that a stream of events cannot starve it, and another one follows.
  */
-export function refresh(client: QueryClientLike, which: Which, waitMs = 0): void {
+export function refresh(client: QueryClientLike, which: Which, isReset = false): void {
   const keys = windows.get(client) ?? new Map<string, boolean>();
   const key = JSON.stringify(which);
   const isOpen = keys.has(key);
   windows.set(client, keys);
-  keys.set(key, isOpen || waitMs > 0);
+  keys.set(key, isOpen || isReset);
   if (isOpen) return;
-  setTimeout(() => {
-    const again = keys.get(key);
-    keys.delete(key);
-    if (again) refresh(client, which);
-  }, waitMs || THROTTLE_MS);
-  if (!waitMs) invalidate(client, which);
+  setTimeout(
+    () => {
+      const again = keys.get(key);
+      keys.delete(key);
+      if (again) refresh(client, which);
+    },
+    isReset ? 1 + Math.random() * RESET_JITTER_MS : THROTTLE_MS,
+  );
+  if (!isReset) invalidate(client, which);
 }
 
 /** Whether a refetch is due anyway, or one runs that may have read the state too early. */

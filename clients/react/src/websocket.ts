@@ -12,8 +12,8 @@ export interface UseWebSocket {
   readonly state: ConnectionState;
   /** Receives the events of a topic, until its undo, `unsubscribe(topic)`, or the end of the component. */
   readonly subscribe: <Payload = unknown>(topic: string, handler: (event: TopicEvent<Payload>) => void) => Undo;
-  /** Ends what this component has subscribed to of a topic. */
-  readonly unsubscribe: (topic: string) => void;
+  /** Ends what this component has subscribed to of a topic; without one, of all. */
+  readonly unsubscribe: (topic?: string) => void;
   /** Opens the connection, also after `disconnect()` or an error. */
   readonly connect: () => void;
   /** Closes the connection for all, and stays away until `connect()`. */
@@ -23,31 +23,27 @@ export interface UseWebSocket {
 /** The connection, and topics by hand. Most components want `useRealtimeEvents` or `useRealtimeSync`. */
 export function useWebSocket(): UseWebSocket {
   const client = useClient();
-  const [undoAll, functions] = useMemo(() => {
+  const functions = useMemo(() => {
     const undos = new Map<Undo, string>();
-    const undoAll = (topic?: string): void => {
-      for (const [undo, of] of undos) if (!topic || of === topic) undo();
-    };
-    return [
-      undoAll,
-      {
-        subscribe: <Payload>(topic: string, handler: (event: TopicEvent<Payload>) => void): Undo => {
-          const end = client.subscribe(topic, (event: FeedEvent) =>
-            handler(toWSEvent(event as FeedEvent<Record<string, Payload>>, topic)),
-          );
-          const undo = (): void => {
-            undos.delete(undo);
-            end();
-          };
-          undos.set(undo, topic);
-          return undo;
-        },
-        unsubscribe: (topic: string): void => undoAll(topic),
-        connect: (): void => client.connect(),
-        disconnect: (): void => client.disconnect(),
+    return {
+      subscribe<Payload>(topic: string, handler: (event: TopicEvent<Payload>) => void): Undo {
+        const end = client.subscribe(topic, (event) =>
+          handler(toWSEvent(event as FeedEvent<Record<string, Payload>>, topic)),
+        );
+        const undo = (): void => {
+          undos.delete(undo);
+          end();
+        };
+        undos.set(undo, topic);
+        return undo;
       },
-    ];
+      unsubscribe(topic?: string): void {
+        for (const [undo, of] of undos) if (!topic || of === topic) undo();
+      },
+      connect: client.connect,
+      disconnect: client.disconnect,
+    };
   }, [client]);
-  useEffect(() => () => undoAll(), [undoAll]);
+  useEffect(() => () => functions.unsubscribe(), [functions]);
   return { state: useWebSocketState(), ...functions };
 }

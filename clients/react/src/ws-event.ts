@@ -26,23 +26,19 @@ export interface WSEvent<Payload = unknown> {
 /** An event of the feed that is an event of a topic as well. */
 export type TopicEvent<Payload = unknown> = FeedEvent<Record<string, Payload>> & WSEvent<Payload>;
 
-/** What is known of a JSON value: its members, where it is an object. */
-type Members = Readonly<Record<string, unknown>>;
-
-/** `task.created` is `["task", "created"]`; without a dot or a colon it is all verb. */
-export function partsOf(type: string): [kind: string, verb: string] {
-  const end = Math.max(type.lastIndexOf("."), type.lastIndexOf(":"));
-  return [type.slice(0, Math.max(end, 0)), type.slice(end + 1)];
+/** `task.created` is of the kind `task`, with the verb `created`. Without a dot or a colon it is all verb. */
+export function partsOf(type: string): [whole: string, kind?: string, verb?: string] {
+  return /^(?:(.*)[.:])?(.*)/.exec(type) as unknown as [string, string, string];
 }
 
-/** The members of a JSON object; of anything else none. */
-export function membersOf(json: unknown): Members {
-  return json && typeof json === "object" ? (json as Members) : {};
+/** A member of a JSON object; undefined if it is none, or no object. */
+function memberOf(json: unknown, name: string): unknown {
+  return (json as Record<string, unknown> | null | undefined)?.[name];
 }
 
-/** The id of what the event is about. */
+/** The id of what the event is about, or "". */
 export function entityIdOf<Events extends EventMap = AnyEvents>(event: FeedEvent<Events>): string {
-  return String(event.entityId ?? membersOf(event.payload ?? event.previous).id ?? "");
+  return String(event.entityId ?? memberOf(event.payload ?? event.previous, "id") ?? "");
 }
 
 /** Adds the members of a `WSEvent` to an event of the feed. */
@@ -63,8 +59,8 @@ export function toWSEvent<Payload>(event: FeedEvent<Record<string, Payload>>, to
 
 /** As the preset `topic-action` of the server calls it. */
 function nameOf({ type, payload, previous }: FeedEvent): WSEventType {
-  const verb = partsOf(type)[1];
-  const status = (json: unknown): string | undefined => JSON.stringify(membersOf(json).status);
+  const [, , verb = ""] = partsOf(type);
+  const status = (json: unknown): string => JSON.stringify(memberOf(json, "status"));
   if (verb === "updated" && previous !== undefined && status(payload) !== status(previous)) return "STATUS_CHANGED";
   return verb === "created" ? "ADDED" : verb.toUpperCase().replaceAll("-", "_");
 }

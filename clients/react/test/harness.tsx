@@ -4,7 +4,7 @@ import { type Client, createClient } from "@rowcast/client";
 import { createTestServer, type TestServer, type TestServerOptions } from "@rowcast/client/testing";
 import { RowcastProvider } from "@rowcast/react";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { act, type RenderHookResult, renderHook, type RenderResult, render } from "@testing-library/react";
+import { act, type RenderHookResult, type RenderResult, render, renderHook } from "@testing-library/react";
 import { type ReactElement, type ReactNode, StrictMode } from "react";
 import { vi } from "vitest";
 
@@ -22,14 +22,17 @@ export interface Stage {
   readonly sent: (type: string) => Readonly<Record<string, unknown>>[];
 }
 
+const STEP_MS = 500;
+
 /** Lets time pass; what is under way arrives. */
 export async function pass(ms = 0): Promise<void> {
-  await act(() => vi.advanceTimersByTimeAsync(ms));
+  // Components render when `act` ends, so it must not take long.
+  for (let left = ms; left >= 0; left -= STEP_MS) await act(() => vi.advanceTimersByTimeAsync(Math.min(left, STEP_MS)));
 }
 
 /** A server with one client, in StrictMode. */
 export function stage(options: TestServerOptions = {}): Stage {
-  const server = createTestServer({ random: () => 0, ...options });
+  const server = acting(createTestServer(options));
   const client = createClient({ url: "ws://test/ws", environment: server.environment });
   const queryClient = new QueryClient({ defaultOptions: { queries: { retry: false, refetchOnWindowFocus: false } } });
   const all = new Set<TestServer["connections"][number]>();
@@ -45,10 +48,24 @@ export function stage(options: TestServerOptions = {}): Stage {
     client,
     queryClient,
     show: (element) => render(element, { wrapper }),
-    hook: (use, initialProps) => renderHook(use, { wrapper, ...(initialProps && { initialProps }) }),
+    hook: (use, initialProps) => renderHook(use, { wrapper, initialProps: initialProps as never }),
     sent: (type) => {
       for (const connection of server.connections) all.add(connection);
       return [...all].flatMap(({ frames }) => frames.filter((frame) => frame.type === type));
     },
   };
+}
+
+/** The same server; what it makes components do has been rendered when its functions return. */
+function acting(server: TestServer): TestServer {
+  const inAct = <Result,>(run: () => Result): Result => {
+    const results: Result[] = [];
+    act(() => void results.push(run()));
+    return results[0] as Result;
+  };
+  const get = (target: TestServer, name: keyof TestServer): unknown => {
+    const member: unknown = target[name];
+    return typeof member === "function" ? (...given: unknown[]) => inAct(() => member.apply(target, given)) : member;
+  };
+  return new Proxy(server, { get: (target, name) => get(target, name as keyof TestServer) });
 }

@@ -3,7 +3,7 @@
 import { ConnectionIndicator, ConnectionIndicatorCompact, useLostConnection, useRealtimeEvents } from "@rowcast/react";
 import { act } from "@testing-library/react";
 import type { ReactElement, ReactNode } from "react";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { pass, stage } from "./harness.js";
 
 function Page({ children }: { children: ReactNode }): ReactElement {
@@ -20,29 +20,29 @@ test("a short cut is not told, a longer one is, with the time to the next attemp
   );
   await pass();
   const says = (): string | null => getByRole("status").textContent;
-  expect(says()).toBe("Live");
+  expect(says()).toBe("Connected");
   const undo = server.refuse();
   server.cut();
   await pass(4_900);
-  expect(says()).toBe("Live");
+  expect(says()).toBe("Connected");
   await pass(200);
-  expect(says()).toMatch(/^Reconnecting( in \d+ s)?$/);
+  expect(says()).toMatch(/^Reconnecting( \(\d+ s\))?$/);
   await pass(3_000);
-  expect(says()).toMatch(/^Reconnecting in \d+ s$/);
+  expect(says()).toMatch(/^Reconnecting \(\d+ s\)$/);
   const before = Number(says()?.match(/\d+/)?.[0]);
   await pass(1_000);
   expect(Number(says()?.match(/\d+/)?.[0])).toBeLessThan(before);
   expect(getByRole("status").getAttribute("aria-live")).toBe("polite");
-  expect(getByRole("status").querySelector("[aria-hidden]")?.textContent).toMatch(/in \d+ s/);
+  expect(getByRole("status").querySelector("[aria-hidden]")?.textContent).toMatch(/\d+ s/);
   undo();
   act(() => getByRole("button", { name: "Reconnect" }).click());
   await pass();
-  expect(says()).toBe("Live");
+  expect(says()).toBe("Connected");
   expect(queryByRole("button")).toBeNull();
 });
 
 test("cuts that come again and again, each shorter than the grace, are never told", async () => {
-  const { server, show } = stage({ random: () => 0.5 });
+  const { server, show } = stage();
   const { getByRole } = show(
     <Page>
       <ConnectionIndicator hideWhenConnected />
@@ -51,7 +51,7 @@ test("cuts that come again and again, each shorter than the grace, are never tol
   await pass();
   for (let cuts = 0; cuts < 20; cuts += 1) {
     server.cut();
-    for (let ms = 0; ms < 3_000; ms += 500) {
+    for (let ms = 0; ms < 6_000; ms += 500) {
       await pass(500);
       expect(getByRole("status").textContent).toBe("");
     }
@@ -72,7 +72,7 @@ test("no network is told apart from no server", async () => {
   expect(queryByRole("button")).toBeNull();
   server.goOnline();
   await pass(1_000);
-  expect(getByRole("status").textContent).toBe("Live");
+  expect(getByRole("status").textContent).toBe("Connected");
 });
 
 test("a refused token is told at once, with a button that tries again", async () => {
@@ -110,7 +110,7 @@ test("hidden while connected: the place for news is there, and empty", async () 
 
 test("disconnecting by hand is told as that", async () => {
   const { client, show } = stage();
-  const { getByRole } = show(
+  const { getByRole, queryByRole } = show(
     <Page>
       <ConnectionIndicator />
     </Page>,
@@ -120,19 +120,22 @@ test("disconnecting by hand is told as that", async () => {
   await pass();
   expect(getByRole("status").textContent).toBe("Disconnected");
   await pass(6_000);
-  act(() => getByRole("button").click());
-  await pass();
-  expect(getByRole("status").textContent).toBe("Live");
+  expect(getByRole("status").textContent).toBe("Disconnected");
+  expect(queryByRole("button")).toBeNull();
+});
+
+test("where nobody listens, no connection is missed", async () => {
+  const { show } = stage();
+  const { container } = show(<ConnectionIndicator hideWhenConnected />);
+  await pass(60_000);
+  expect(container.textContent).toBe("");
 });
 
 test("words can be translated, and a class takes the place of our style", async () => {
   const { server, show } = stage();
   const { container, getByRole } = show(
     <Page>
-      <ConnectionIndicator
-        className="badge"
-        labels={{ connected: "Verbunden", reconnecting: "Verbinde neu", inSeconds: (s) => `, noch ${s}` }}
-      />
+      <ConnectionIndicator className="badge" labels={{ connected: "Verbunden", reconnecting: "Verbinde neu" }} />
     </Page>,
   );
   await pass();
@@ -153,9 +156,9 @@ test("the compact one shows a dot, and says its word to screen readers and as a 
     </Page>,
   );
   await pass();
-  expect(getByRole("status").textContent).toBe("Live");
+  expect(getByRole("status").textContent).toBe("Connected");
   expect(getByRole("status").style.position).toBe("absolute");
-  expect(container.firstElementChild?.getAttribute("title")).toBe("Live");
+  expect(container.firstElementChild?.getAttribute("title")).toBe("Connected");
 });
 
 test("text has a contrast of 4.5 and dots of 3 in every state", async () => {
@@ -169,7 +172,7 @@ test("text has a contrast of 4.5 and dots of 3 in every state", async () => {
     const frame = container.firstElementChild as HTMLElement;
     const dot = frame.querySelector("[aria-hidden]") as HTMLElement;
     expect(contrast(frame.style.color, frame.style.background)).toBeGreaterThan(4.5);
-    expect(contrast(dot.style.background, frame.style.background)).toBeGreaterThan(3);
+    expect(contrast(dot.style.color, frame.style.background)).toBeGreaterThan(3);
     expect(container.innerHTML).not.toMatch(/animation|transition/);
   };
   check();
@@ -183,44 +186,38 @@ test("text has a contrast of 4.5 and dots of 3 in every state", async () => {
   check();
 });
 
-test("a lost connection is told after its grace, and when it is back", async () => {
+test("a lost connection is told after its grace, until it is back", async () => {
   const { server, hook } = stage();
-  const onChange = vi.fn();
   const { result } = hook(() => {
     useRealtimeEvents({ channels: ["tasks"] });
-    return useLostConnection({ graceMs: 1_000, onChange });
+    return useLostConnection({ graceMs: 1_000 });
   });
-  await pass();
+  expect(result.current).toBe(false);
+  await pass(10_000);
   const undo = server.refuse();
   server.cut();
   await pass(900);
-  expect([result.current, onChange.mock.calls]).toEqual([false, []]);
+  expect(result.current).toBe(false);
   await pass(200);
-  expect([result.current, onChange.mock.calls]).toEqual([true, [["lost"]]]);
+  expect(result.current).toBe(true);
   undo();
   await pass(60_000);
-  expect([result.current, onChange.mock.calls]).toEqual([false, [["lost"], ["restored"]]]);
+  expect(result.current).toBe(false);
   server.cut();
-  await pass(500);
-  expect(onChange).toHaveBeenCalledTimes(2);
-  server.refuse(4001, "token revoked");
-  server.cut();
-  await pass(60_000);
-  expect([result.current, onChange.mock.calls.at(-1)]).toEqual([true, ["failed"]]);
+  await pass(10);
+  expect(result.current).toBe(false);
 });
 
 test("going away by hand is no lost connection", async () => {
   const { client, hook } = stage();
-  const onChange = vi.fn();
   const { result } = hook(() => {
     useRealtimeEvents({ channels: ["tasks"] });
-    return useLostConnection({ onChange });
+    return useLostConnection();
   });
   await pass();
   act(() => client.disconnect());
   await pass(60_000);
   expect(result.current).toBe(false);
-  expect(onChange).not.toHaveBeenCalled();
 });
 
 /** As WCAG defines it, from 1 to 21. */

@@ -36,7 +36,14 @@ test("events of a topic come in the words of topics and in ours", async () => {
 test("events have the names that the server's preset for topics gives them", () => {
   const named = (type: string, payload: unknown = {}, previous?: unknown): WSEvent["event"] =>
     toWSEvent(
-      { id: 1, type, channels: ["a"], payload, ...(previous !== undefined && { previous }), createdAt: "2026-01-01T00:00:00Z" },
+      {
+        id: 1,
+        type,
+        channels: ["a"],
+        payload,
+        ...(previous !== undefined && { previous }),
+        createdAt: "2026-01-01T00:00:00Z",
+      },
       "a",
     ).event;
   expect(named("gift.created")).toBe("ADDED");

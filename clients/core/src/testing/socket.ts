@@ -73,6 +73,8 @@ export class FakeSocket implements WebSocketLike {
     this.wire = wire;
     this.traffic = traffic;
     this.arrive(() => {
+      // It may have been closed before it was open.
+      if (this.readyState !== CONNECTING) return;
       const refusal = wire.accept(this);
       if (refusal !== undefined) {
         this.end(refusal, "");
@@ -144,7 +146,8 @@ export class FakeSocket implements WebSocketLike {
 
   private tell(handler: Handler, event: Partial<SocketEvent>): void {
     try {
-      handler?.call(this, event as SocketEvent & never);
+      // As those of browsers, events cannot be sent to other tabs.
+      handler?.call(this, { ...event, preventDefault() {} } as unknown as SocketEvent & never);
     } catch (error) {
       // As in a browser: it is reported, and the socket goes on.
       void Promise.reject(error);

@@ -1,6 +1,6 @@
 // Showing a change before the server has it.
 
-import type { QueryClient, QueryKey } from "@tanstack/react-query";
+import type { QueryClient, QueryKey, QueryState } from "@tanstack/react-query";
 import { isUnsettled } from "../refresh.js";
 
 /**
@@ -17,17 +17,17 @@ export async function optimisticUpdate<Data>(
   updater: (old: Data) => Data,
 ): Promise<() => void> {
   const which = { queryKey, exact: true };
+  const state = (): QueryState<Data> | undefined => queryClient.getQueryState<Data>(queryKey);
   const wasUnsettled = isUnsettled(queryClient, which);
-  if (queryClient.getQueryData(queryKey) !== undefined) await queryClient.cancelQueries(which);
-  const old = queryClient.getQueryState<Data>(queryKey);
+  if (state()?.data !== undefined) await queryClient.cancelQueries(which);
+  const old = state();
   if (old?.data === undefined) return () => {};
   queryClient.setQueryData<Data>(queryKey, updater(old.data));
   if (wasUnsettled) void queryClient.invalidateQueries({ ...which, refetchType: "none" });
-  const writes = (): number | undefined => queryClient.getQueryState(queryKey)?.dataUpdateCount;
-  const ours = writes();
+  const writes = state()?.dataUpdateCount;
   return () => {
-    const isOurs = writes() === ours;
-    if (isOurs) queryClient.setQueryData<Data>(queryKey, old.data, { updatedAt: old.dataUpdatedAt });
-    if (!isOurs || wasUnsettled) void queryClient.invalidateQueries(which);
+    const isLast = state()?.dataUpdateCount === writes;
+    if (isLast) queryClient.setQueryData<Data>(queryKey, old.data, { updatedAt: old.dataUpdatedAt });
+    if (wasUnsettled || !isLast) void queryClient.invalidateQueries(which);
   };
 }

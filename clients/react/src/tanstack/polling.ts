@@ -1,8 +1,8 @@
 // Polling for as long as there is no connection.
 
-import { focusManager, type QueryKey, useQueryClient } from "@tanstack/react-query";
+import { focusManager, hashKey, type QueryKey, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
-import { useClient, useLatest } from "../client-context.js";
+import { refresh } from "../refresh.js";
 import { useWebSocketState } from "../status.js";
 
 /** Options of `usePollingFallback`. */
@@ -20,16 +20,15 @@ export interface UsePollingFallbackOptions {
  * up: what was missed comes as events.
  */
 export function usePollingFallback({ queryKey, intervalMs = 10_000, enabled = true }: UsePollingFallbackOptions): void {
-  const client = useClient();
   const queryClient = useQueryClient();
-  const latest = useLatest(queryKey);
-  const isIdle = useWebSocketState() === "connected" || !enabled;
+  const keyHash = hashKey(queryKey);
+  const isWanted = useWebSocketState() !== "connected" && enabled;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key, which is another object at each render.
   useEffect(() => {
-    if (isIdle) return;
+    if (!isWanted) return;
     const timer = setInterval(() => {
-      if (focusManager.isFocused() && client.status.state !== "connected")
-        void queryClient.invalidateQueries({ queryKey: latest.current }, { cancelRefetch: false });
+      if (focusManager.isFocused()) refresh(queryClient, { queryKey });
     }, intervalMs);
     return () => clearInterval(timer);
-  }, [client, queryClient, isIdle, intervalMs, latest]);
+  }, [queryClient, isWanted, intervalMs, keyHash]);
 }

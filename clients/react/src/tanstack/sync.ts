@@ -4,11 +4,8 @@ import type { FeedEvent } from "@rowcast/client";
 import { hashKey, type QueryClient, type QueryKey, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { useClient, useLatest } from "../client-context.js";
-import { isUnsettled, type QueryLike, refresh, resetDelayMs } from "../refresh.js";
+import { isUnsettled, refresh } from "../refresh.js";
 import { type TopicEvent, toWSEvent, type WSEventType } from "../ws-event.js";
-
-/** A debounce is over after so many times its length, even if events go on. */
-const DEBOUNCES_MAX = 10;
 
 /** Options of `useRealtimeSync`. Handlers may be written in place: those of the last render are called. */
 export type UseRealtimeSyncOptions<Payload = unknown> = {
@@ -18,7 +15,7 @@ export type UseRealtimeSyncOptions<Payload = unknown> = {
   readonly events?: readonly WSEventType[] | undefined;
   /** Updates the cache by itself, instead of the invalidation. A fetch that runs meanwhile is followed by another one. */
   readonly onEvent?: ((event: TopicEvent<Payload>, queryClient: QueryClient) => void) | undefined;
-  /** Invalidate only after so many milliseconds without another event. Default: at once, then at most every 150 ms. */
+  /** Collect events for so many milliseconds, and invalidate then. Default: at once, then at most every 150 ms. */
   readonly debounceMs?: number | undefined;
   /** Default true. */
   readonly enabled?: boolean | undefined;
@@ -47,54 +44,42 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
   const latest = useLatest(options);
   const { enabled = true, since, queryKey } = options;
   const channel = options.channel ?? options.topic;
-  if (!channel) throw new Error("rowcast: useRealtimeSync needs a `channel` (or `topic`) to listen to.");
   const keyHash = hashKey(queryKey);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key, which is another object at each render.
   useEffect(() => {
     if (!enabled) return;
-    const which = { queryKey: latest.current.queryKey };
-    const isCached = ({ state }: QueryLike): boolean => state.data !== undefined && state.fetchStatus === "idle";
-    let isUnsure = !since && (!client.cursor || queryClient.getQueryCache().findAll(which).some(isCached));
+    const which = { queryKey };
+    const cached = queryClient.getQueryCache().findAll(which);
+    const isUnsure = !since && (!client.cursor || cached.some(({ state }) => state.fetchStatus === "idle"));
     let isSubscribed = false;
     let timer: ReturnType<typeof setTimeout> | undefined;
-    let deadline = 0;
 
     const invalidate = (): void => {
       timer = undefined;
       refresh(queryClient, which);
-    };
-    const invalidateLater = (debounceMs: number): void => {
-      const now = Date.now();
-      if (timer) clearTimeout(timer);
-      else deadline = now + debounceMs * DEBOUNCES_MAX;
-      timer = setTimeout(invalidate, Math.min(debounceMs, deadline - now));
     };
     const receive = (feedEvent: FeedEvent): void => {
       const { events, onEvent, debounceMs, ignoreOrigin } = latest.current;
       const event = toWSEvent(feedEvent as FeedEvent<Record<string, Payload>>, channel);
       if (events && !events.includes(event.type) && !events.includes(event.event)) return;
       const isEcho = ignoreOrigin && event.origin === ignoreOrigin;
-      if (!isEcho && !onEvent) {
-        if (debounceMs) invalidateLater(debounceMs);
-        else refresh(queryClient, which);
-        return;
-      }
       // The cache may be behind for other reasons, and must not look fresh because of this event.
-      const isBehind = isUnsettled(queryClient, which);
+      const isDue = !(isEcho || onEvent) || isUnsettled(queryClient, which);
       if (!isEcho) onEvent?.(event, queryClient);
-      if (isBehind) refresh(queryClient, which);
+      if (!isDue) return;
+      if (debounceMs) timer ??= setTimeout(invalidate, debounceMs);
+      else invalidate();
     };
 
     const undo = client.subscribe(channel, receive, {
       ...(since && { since }),
       onSubscribed() {
+        if (isUnsure && !isSubscribed) invalidate();
         isSubscribed = true;
-        if (isUnsure) refresh(queryClient, which);
-        isUnsure = false;
         latest.current.onSubscribed?.();
       },
-      onReset: () => refresh(queryClient, which, resetDelayMs()),
+      onReset: () => refresh(queryClient, which, true),
     });
     return () => {
       undo();

@@ -3,17 +3,17 @@
 import type { AnyChannels, AnyEvents, ChannelMap, Client, ClientOptions, EventMap } from "@rowcast/client";
 import { createClient } from "@rowcast/client";
 import type { ReactElement, ReactNode } from "react";
-import { createContext, useContext, useEffect, useInsertionEffect, useRef, useState } from "react";
+import { createContext, createElement, useContext, useEffect, useRef, useState } from "react";
 
 const Context = createContext<Client | undefined>(undefined);
 
-/** Properties of `RowcastProvider`: either `client` or `options`. Both are read when the provider is mounted. */
+/** Properties of `RowcastProvider`: either `client` or `options`. */
 export interface RowcastProviderProps<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels> {
   /** A client of yours, which you connect and disconnect. */
   readonly client?: Client<Events, Channels> | undefined;
   /**
-   * Options of a client that the provider makes, and disconnects when it is unmounted. To begin anew with others, as for
-   * another user, give the provider another `key`.
+   * Options of a client that the provider makes when it is mounted, and disconnects when it is unmounted. To begin anew with
+   * others, as for another user, give the provider another `key`.
    */
   readonly options?: ClientOptions | undefined;
   readonly children?: ReactNode;
@@ -38,7 +38,7 @@ export function RowcastProvider<Events extends EventMap = AnyEvents, Channels ex
       });
     };
   }, [own]);
-  return <Context.Provider value={(client ?? own) as Client}>{children}</Context.Provider>;
+  return createElement(Context.Provider, { value: (client ?? own) as Client }, children);
 }
 
 /**
@@ -51,14 +51,14 @@ export function useClient<Events extends EventMap = AnyEvents, Channels extends 
 ): Client<Events, Channels> {
   const provided = useContext(Context) as unknown as Client<Events, Channels> | undefined;
   const found = client ?? provided;
-  if (!found) throw new Error("rowcast: no client here. Put <RowcastProvider> above this component.");
+  if (!found) throw new Error("rowcast: put <RowcastProvider> above this component");
   return found;
 }
 
 /** A reference to the value of the last render, so that handlers can be written in place and nothing subscribes anew. */
 export function useLatest<Value>(value: Value): { readonly current: Value } {
   const latest = useRef(value);
-  useInsertionEffect(() => {
+  useEffect(() => {
     latest.current = value;
   });
   return latest;
