@@ -109,6 +109,30 @@ test("it comes back by itself after a cut, and misses nothing", async () => {
   expect(types).toEqual(["before.cut", "while.away"]);
 });
 
+test("where no WebSocket gets through, events come all the same", async () => {
+  const context = await browser.newContext();
+  await context.addInitScript(() => {
+    // As with a proxy that hangs up on an upgrade.
+    const Real = WebSocket;
+    window.WebSocket = class extends Real {
+      constructor(url: string | URL, protocols?: string | string[]) {
+        const nowhere = new URL("/healthz", url);
+        super(nowhere, protocols);
+      }
+    };
+  });
+  const page = await context.newPage();
+  const subscribed = page.waitForResponse(/\/sse\?/);
+  await page.goto(`${server.url}/`);
+  await isLive(page);
+  await subscribed;
+  server.emit("tasks", "came.otherwise");
+  await page.getByRole("option", { name: /came\.otherwise/ }).waitFor();
+  await page.keyboard.press("3");
+  await page.getByRole("row", { name: /SSE/ }).waitFor();
+  await context.close();
+});
+
 test("on a narrow screen nothing sticks out", async () => {
   const { page } = await open(browser, server.url, { width: 380, height: 700 });
   await isLive(page);
