@@ -204,7 +204,7 @@ impl Definition {
     }
 
     /// The columns that it does not do without.
-    fn needed(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn needed(&self) -> impl Iterator<Item = &str> {
         let givers = [&self.actor, &self.origin].into_iter().flatten();
         let givers = givers.filter_map(|giver| match giver {
             Giver::Column(name) => Some(name.as_str()),
