@@ -64,14 +64,14 @@ impl<'a> Named<'a> {
         others.sort_unstable();
         others.dedup();
         for name in &others {
-            let mut condition = format!("attname = {}", literal(name));
+            let mut condition = vec![format!("attname = {}", literal(name))];
             if let Some((_, kind)) = self.plain.iter().find(|(plain, _)| plain == name) {
-                condition += &format!(" AND atttypid = {kind}");
+                condition.push(format!("atttypid = {kind}"));
             }
             if keys.contains(name) {
-                condition += " AND attnotnull";
+                condition.push("attnotnull".to_owned());
             }
-            conditions.push(condition);
+            conditions.push(condition.join(" AND "));
         }
         format!(
             "{} = (SELECT count(*) FROM pg_attribute WHERE attrelid = TG_RELID AND NOT attisdropped\n           AND ({}))",
@@ -104,8 +104,8 @@ impl<'a> Named<'a> {
             of_row(self, &definition.channels, "r.j"),
             self.kind(operation),
             text(&definition.id),
-            self.giver(definition.actor.as_ref(), text),
-            self.giver(definition.origin.as_ref(), text),
+            giver_of(definition.actor.as_ref(), text),
+            giver_of(definition.origin.as_ref(), text),
             json(self.target, "p.j"),
             self.passed("j"),
             self.texts(row, "j"),
@@ -128,7 +128,7 @@ impl<'a> Named<'a> {
             })
             .collect();
         // Where the row goes is told by more than what is sent.
-        let told: String = self
+        let told: Vec<_> = self
             .plain
             .iter()
             .enumerate()
@@ -155,14 +155,14 @@ impl<'a> Named<'a> {
              FROM old_rows AS old_row FULL JOIN new_rows AS new_row ON {}\n                         \
              CROSS JOIN {}\n                         CROSS JOIN {} OFFSET 0) AS p\n                 \
              -- Bytes are compared, as some types have no =.\n                 \
-             WHERE (p.o *<> p.n) IS NOT FALSE{told} OFFSET 0) AS r",
+             WHERE (p.o *<> p.n) IS NOT FALSE{} OFFSET 0) AS r",
             of_both(self, &definition.channels, "r.n", "r.o"),
             self.kind(Operation::Insert),
             self.kind(Operation::Delete),
             self.kind(Operation::Update),
             text(&definition.id),
-            self.giver(definition.actor.as_ref(), text),
-            self.giver(definition.origin.as_ref(), text),
+            giver_of(definition.actor.as_ref(), text),
+            giver_of(definition.origin.as_ref(), text),
             json(self.target, "p.o"),
             json(self.target, "p.n"),
             self.passed("o"),
@@ -172,6 +172,7 @@ impl<'a> Named<'a> {
             pairs.join(" AND "),
             self.record("old_row", "old_sent"),
             self.record("new_row", "new_sent"),
+            told.concat(),
         );
         (self.is_fitting(&names), select)
     }
@@ -182,14 +183,6 @@ impl<'a> Named<'a> {
             self.definition().kind,
             operation.ending()
         ))
-    }
-
-    fn giver(&self, given: Option<&Giver>, text: impl Fn(&str) -> String) -> String {
-        match given {
-            Some(Giver::Column(name)) => text(name),
-            Some(Giver::Setting(name)) => setting(name),
-            None => giver(None, ""),
-        }
     }
 
     /// What of a row is sent, as a record.
@@ -207,14 +200,21 @@ impl<'a> Named<'a> {
         let texts = self.plain.iter().enumerate().map(|(n, (column, _))| {
             format!(", {row}.{}::text AS {letter}{n}", quote_identifier(column))
         });
-        texts.collect()
+        texts.collect::<Vec<_>>().concat()
     }
 
     /// The same, one query further out.
     fn passed(&self, letter: &str) -> String {
-        (0..self.plain.len())
-            .map(|n| format!(", p.{letter}{n}"))
-            .collect()
+        let texts = (0..self.plain.len()).map(|n| format!(", p.{letter}{n}"));
+        texts.collect::<Vec<_>>().concat()
+    }
+}
+
+fn giver_of(given: Option<&Giver>, text: impl Fn(&str) -> String) -> String {
+    match given {
+        Some(Giver::Column(name)) => text(name),
+        Some(Giver::Setting(name)) => setting(name),
+        None => giver(None, ""),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn attach(table: &Table, columns: &[Column], plan: &Plan, record: &st
         let mut sql = format!("DROP TRIGGER IF EXISTS {trigger};");
         if operation == Operation::Update {
             let other = quote_identifier(&own_name(&table.name, "update_id"));
-            sql += &format!("\nDROP TRIGGER IF EXISTS {other};");
+            sql = [&sql, "\nDROP TRIGGER IF EXISTS ", &other, ";"].concat();
             if plan.is_on(operation) {
                 sql += &create(&trigger, &(on.clone() + &of.changed()), &of.update());
                 // It is no part of statements that leave the id alone.
