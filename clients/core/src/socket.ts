@@ -21,7 +21,9 @@ export const webSocket: Transport = {
     };
     // Pages are not told what is wrong; `close` follows. Without a handler `ws` throws.
     socket.onerror = () => {};
-    socket.onclose = listener.closed;
+    // Not the event itself: it goes to other tabs, where events cannot go.
+    socket.onclose = ({ code, reason }: { readonly code: number; readonly reason: string }) =>
+      listener.closed({ code, reason });
     return {
       send: (frame) => socket.send(JSON.stringify(frame)),
       close(code = 1000, reason) {

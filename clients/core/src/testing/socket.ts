@@ -146,7 +146,8 @@ export class FakeSocket implements WebSocketLike {
 
   private tell(handler: Handler, event: Partial<SocketEvent>): void {
     try {
-      handler?.call(this, event as SocketEvent & never);
+      // As those of browsers, events cannot be sent to other tabs.
+      handler?.call(this, { ...event, preventDefault() {} } as unknown as SocketEvent & never);
     } catch (error) {
       // As in a browser: it is reported, and the socket goes on.
       void Promise.reject(error);
