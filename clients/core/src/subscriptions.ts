@@ -53,6 +53,8 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   let lookBack: number | undefined;
   /** The same, if somebody asks for more than others have. */
   let overtaking: number | undefined;
+  /** Where it stayed when it was asked to begin elsewhere. If it is there once it has caught up, that is the place. */
+  let early: string | undefined;
   /** Where the link was before it. */
   let before: string | undefined;
   /** Fewer while a channel is sought that the server does not take. */
@@ -197,11 +199,11 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     requests.delete(id);
     if (channelsMax === 1) channelsMax = CHANNELS_MAX;
     if (since === undefined) cursor = position ?? cursor;
-    else if (recovered && since !== "earliest" && (position ?? since) !== since) {
-      // The link has yet to come to where they begin. They ask again when it is further.
+    else if (recovered && since !== "earliest" && position && position === cursor && position !== since) {
+      // The link has yet to come to where they begin, or is there: a database has other words for the same position.
       isEarly = true;
       overtaking = undefined;
-      cursor = position;
+      early = position;
     } else if (recovered) {
       // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
       // later, each from where it is.
@@ -231,15 +233,17 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   function endLookBack(): void {
-    lookBack = overtaking = undefined;
+    lookBack = overtaking = early = undefined;
   }
 
   function caughtUp(): void {
+    const here = early && early === cursor ? askedBy(lookBack) : [];
     for (const entry of all()) {
-      if (entry.isLive) catchUp(entry);
+      if (entry.isLive || here.includes(entry)) catchUp(entry);
       else if (entry.request === lookBack) entry.request = undefined;
     }
     endLookBack();
+    start(here.filter(({ isLive }) => !isLive));
     flush();
   }
 

@@ -389,3 +389,23 @@ test("a position to which the link has yet to come: it is asked for again then, 
   expect(ids).toEqual([6]);
   expect(told).toEqual(["subscribed"]);
 });
+
+test("a position as a database gives it: the server's words for it are others, and nothing is asked again", async () => {
+  const scene = new Scene();
+  const first = follow(scene, "a", "i.1.2.3");
+  await scene.soon();
+  const link = scene.link.open();
+  link.tell({ type: "welcome", id: 1 });
+  link.tell({ type: "subscribed", id: 1, channels: ["a"], cursor: "c0", recovered: true });
+  link.event(1, "a", "c1").tell({ type: "caught_up", id: 1, cursor: "c1" });
+  // The same on a link that is there already, whose position it is.
+  const second = follow(scene, "b", "i.1.2.4");
+  await scene.soon();
+  link.tell({ type: "subscribed", id: 2, channels: ["b"], cursor: "c1", recovered: true });
+  expect(second.told).toEqual([]);
+  link.tell({ type: "caught_up", id: 2, cursor: "c1" }).event(2, "b", "c2");
+  await scene.soon();
+  expect([first.ids, second.ids]).toEqual([[1], [2]]);
+  expect([first.told, second.told]).toEqual([["subscribed"], ["subscribed"]]);
+  expect(link.said).toHaveLength(2);
+});
