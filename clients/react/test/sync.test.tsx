@@ -287,6 +287,39 @@ test("what happens while nobody listens is fetched when somebody shows it again,
   expect(second.result.current).toEqual(["meanwhile"]);
 });
 
+test("nor stays it fresh for components that show it and listen to nothing", async () => {
+  const all = stage();
+  const first = list(all, { staleTime: Number.POSITIVE_INFINITY });
+  await pass(1_000);
+  first.unmount();
+  first.backend.rows.push("meanwhile");
+  const { result } = all.hook(
+    () =>
+      useQuery({
+        queryKey: ["tasks", { done: false }],
+        queryFn: first.backend.fetch,
+        staleTime: Number.POSITIVE_INFINITY,
+      }).data,
+  );
+  await pass(1_000);
+  expect(result.current).toEqual(["meanwhile"]);
+});
+
+test("what is committed after a prefetch has begun and before anybody listens is not missed", async () => {
+  const all = stage();
+  all.hook(() => useRealtimeSync({ channel: "other", queryKey: ["other"] }));
+  await pass(1_000);
+  const backend = new Backend(all.server);
+  backend.takesMs = 100;
+  void all.queryClient.prefetchQuery({ queryKey: ["tasks", { done: false }], queryFn: backend.fetch });
+  await pass(10);
+  backend.insert("early");
+  await pass(10);
+  const { result } = list(all, { staleTime: Number.POSITIVE_INFINITY }, backend);
+  await pass(1_000);
+  expect(result.current).toEqual(["early"]);
+});
+
 test("what happens while it is not enabled is fetched when it is again", async () => {
   const all = stage();
   const { result, rerender, backend } = list(all, {});
