@@ -200,14 +200,15 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
 
   function subscribed({ id, channels: names = [], rejected = [], cursor: position, recovered }: Heard): void {
     const since = requests.get(id)?.since;
+    let isEarly = false;
     requests.delete(id);
     if (channelsMax === 1) channelsMax = CHANNELS_MAX;
     if (since === undefined) cursor = position ?? cursor;
     else if (recovered && since !== "earliest" && (position ?? since) !== since) {
       // The link has yet to come to where they begin. They ask again when it is further.
-      cursor = position;
+      isEarly = true;
       overtaking = undefined;
-      for (const entry of askedBy(id)) entry.request = undefined;
+      cursor = position;
     } else if (recovered) {
       // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
       // later, each from where it is.
@@ -225,7 +226,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       if (!channel) continue;
       channel.state = "confirmed";
       for (const entry of channel.entries) {
-        const isAsked = id === undefined || entry.request === id;
+        const isAsked = !isEarly && (id === undefined || entry.request === id);
         const isMeant = isAsked || (entry.since === undefined && !isOvertaken(entry));
         if (isMeant && !entry.isLive) meant.push(entry);
       }
@@ -241,19 +242,22 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   function caughtUp(): void {
+    for (const entry of all()) {
+      if (entry.isLive) catchUp(entry);
+      else if (entry.request === lookBack) entry.request = undefined;
+    }
     endLookBack();
-    for (const entry of all()) if (entry.isLive) catchUp(entry);
     flush();
   }
 
   function reset(reset: Reset, entries: readonly Entry[]): void {
-    endLookBack();
     for (const entry of entries) {
       // Whoever waits to ask for the past still does.
-      if (entry.isBehind && !entry.isLive) continue;
+      if (entry.isBehind && !entry.isLive && entry.request !== lookBack) continue;
       catchUp(entry);
       if (entry.channel.state === "confirmed") begin(entry, now());
     }
+    endLookBack();
     tell(entries, ({ onReset }) => onReset?.(reset));
     emit("reset", reset);
     flush();

@@ -41,7 +41,7 @@ export interface LinkEnd {
   readonly code: number;
   readonly reason: string;
   /** Where the server said when to come back. */
-  readonly retryAfterMs?: number;
+  readonly retryAfterMs?: number | undefined;
   /** Come back at once, it was nobody's fault: another tab took over. */
   readonly handedOver?: boolean;
   /** This way is none here, and would not be the next time: another is to be tried. */

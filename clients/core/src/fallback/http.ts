@@ -51,6 +51,12 @@ export function openHttpLink(
   let current = new AbortController();
   let soon = setTimeout(opened, 0);
 
+  /** From where on to ask. The server goes back to the earliest: what is known already comes again, and is dropped. */
+  function positions(): Set<string> {
+    const all = [cursor, ...asks.slice(0, together).map((ask) => ask.since)];
+    return new Set(all.filter((since) => since !== undefined));
+  }
+
   function tell(frame: Heard): void {
     cursor = frame.cursor ?? cursor;
     // Nobody is told any more that it has caught up.
@@ -80,11 +86,9 @@ export function openHttpLink(
     };
     const own = asks.slice(0, together);
     const channels = [...confirmed, ...own.flatMap((ask) => ask.channels ?? [])];
-    // The server goes back to the earliest: what is known already comes again, and is dropped.
-    const positions = new Set([cursor, ...own.map((ask) => ask.since)].filter((since) => since !== undefined));
     const request: Listening["request"] = async (path, position, more) => {
       const query = new URLSearchParams({ ...more, channels: channels.join() });
-      for (const since of positions) query.append(position, since);
+      for (const since of positions()) query.append(position, since);
       for (const permit of tokens) query.append("channel_token", permit);
       const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
       const address = new URL(`${path}?${query}`, url.replace("ws", "http"));
@@ -100,16 +104,24 @@ export function openHttpLink(
         );
       else if (status === 400 && own.length) doubt(own, error, message);
       else {
-        const retryAfterMs = Number(response.headers.get("retry-after")) * 1000;
-        const when = retryAfterMs ? { retryAfterMs } : {};
-        end({ code: CODES[status] ?? 1006, reason: message, isUnusable: ABSENT.includes(status), ...when });
+        const retryAfterMs = Number(response.headers.get("retry-after")) * 1000 || undefined;
+        end({ code: CODES[status] ?? 1006, reason: message, isUnusable: ABSENT.includes(status), retryAfterMs });
       }
     };
     try {
       if (channels.length)
-        await listen({ positions: positions.size || 1, request, confirm, caughtUp, tell, alive, end, isOver: isStale });
+        await listen({
+          positions: positions().size || 1,
+          request,
+          confirm,
+          caughtUp,
+          tell,
+          alive,
+          end,
+          isOver: isStale,
+        });
       else confirm(undefined);
-      if (confirmed.size) end({ code: 1006, reason: "the server has ended the answer" });
+      if (confirmed.size) end({ code: 1006, reason: "the answer ended" });
     } catch (thrown) {
       end({ code: 1006, reason: `${thrown}` });
     }
