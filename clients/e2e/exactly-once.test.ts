@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { Chromium, type Tab } from "./harness/chromium.js";
-import { expectAll, numbered, type Stage, stage } from "./harness/stage.js";
+import { expectAll, leaderOf, numbered, type Stage, stage } from "./harness/stage.js";
 
 const EVENTS = 10_000;
 const CUTS = 50;
@@ -81,8 +81,8 @@ test("by WebSocket, shared by tabs of which the leader is closed again and again
     let handovers = 0;
     const hand = async (number: number): Promise<void> => {
       if (number % 8 !== 7) return;
-      // It leads who was there first.
-      const leader = tabs.shift() as Tab;
+      const leader = await leaderOf(tabs);
+      tabs.splice(tabs.indexOf(leader), 1);
       const found = await leader.findings();
       expectAll(found, found.numbers.length);
       await leader.close();

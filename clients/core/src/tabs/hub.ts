@@ -15,7 +15,7 @@ export function hub(
   /** What each tab receives. */
   const tabs = new Map<string, Set<string>>();
   /** Who gets the answers to a request. */
-  const asked = new Map<unknown, (answer: ServerFrame) => void>();
+  const asked = new Map<unknown, (answer: ServerFrame) => unknown>();
   let told = 0;
   let requests = 0;
   let link: Link | undefined;
@@ -25,7 +25,7 @@ export function hub(
   const tokens = new Set<string | undefined>();
   let welcome: ServerFrame | undefined;
   /** The request for the past that has not caught up, and whose it is. There is one at a time, so that one cursor is right. */
-  let busy: number | string = "";
+  let busy: number | string | undefined;
   let asker = "";
   /** Who is sent the past, which the others are not to be given; where they go on from, afterwards. */
   let reader = "";
@@ -61,7 +61,7 @@ export function hub(
     link ??= transport.open(target, {
       opened() {
         line = OPEN;
-        tell("", line);
+        tell("", OPEN);
       },
       frame(frame) {
         const { id, type, cursor } = frame;
@@ -71,7 +71,7 @@ export function hub(
         if (answered) answered(frame);
         // What tells a position is for those who are there.
         else if (cursor || type === "event") tell(reader, frame);
-        else tell((type === "auth_expiring" && tabs.keys().next().value) || "", frame);
+        else tell(type === "auth_expiring" ? ([...tabs.keys()][0] as string) : "", frame);
         if (id === busy && frame.recovered) reader = asker;
         else if (id === busy && type !== "welcome") {
           busy = "";
@@ -92,10 +92,12 @@ export function hub(
   };
 
   /** The answer has the tab's own id again. When the token ends is the hub's affair. */
-  const answer = (tab: string, { id }: { readonly id?: unknown }, frame: ServerFrame | undefined) =>
-    tab && tell(tab, { ...frame, id, expiresAt: undefined } as ServerFrame);
+  const answer =
+    (tab: string, { id }: { readonly id?: unknown }) =>
+    (frame: ServerFrame | undefined): unknown =>
+      tab && tell(tab, { ...frame, id, expiresAt: undefined } as ServerFrame);
 
-  const ask = (tab: string, frame: object, answered = (found: ServerFrame): unknown => answer(tab, frame, found)) => {
+  const ask = (tab: string, frame: object, answered: (answer: ServerFrame) => unknown = answer(tab, frame)) => {
     asked.set(++requests, answered);
     link?.send({ ...(frame as ClientFrame), id: requests });
   };
@@ -104,7 +106,7 @@ export function hub(
     const { channels = [] } = frame;
     for (const channel of channels) tabs.get(tab)?.add(channel);
     ask(tab, frame);
-    busy = channels[0] ? requests : "";
+    busy = channels[0] && requests;
     asker = tab;
   };
 
@@ -125,7 +127,7 @@ export function hub(
       const { token, channels } = frame;
       const admit = () => {
         tokens.add(token);
-        answer(tab, frame, welcome);
+        answer(tab, frame)(welcome);
         if (channels) hear(tab, { ...frame, type: "subscribe", token: undefined } as ClientFrame);
       };
       if (!opener) {

@@ -2,13 +2,10 @@
 
 import type { ClientFrame, Link, LinkEnd, LinkListener, LinkTarget, ServerFrame, Transport } from "../transport.js";
 import { hub } from "./hub.js";
-import { ALONE, HANDED_OVER, type HubMessage, OPEN, OPENING } from "./messages.js";
+import { ALONE, HANDED_OVER, type HubMessage, OPEN, OPENING, PATIENCE_MS } from "./messages.js";
 
 /** Makes a transport that tabs share. For `createClient({ tabs })`. */
 export type Tabs = (transport: Transport, options: { readonly url: string }) => Transport;
-
-/** A leader that has not answered for so long, or twice as long, hangs: another tab takes its place. */
-const PATIENCE_MS = 3_000;
 
 /**
  * One connection for all tabs of an origin that connect to the same URL: `createClient({ tabs })`. The tab that has it may
@@ -84,14 +81,14 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
       const finish = (reason?: LinkEnd) => {
         end();
         if (reason || isAlone) leave();
-        listener.closed(reason ?? { code: 1012, reason: "", handedOver: true });
+        listener.closed(reason ?? { code: 1006, reason: "", handedOver: true });
       };
       const say = (frame?: ClientFrame | 0) => channel.postMessage([id, generation, frame]);
 
       channel.onmessage = ({ data }) => {
         const [from, number, to, what] = data as HubMessage;
         // What other tabs say is for the hub.
-        if (isOver || !(from >= 0)) return;
+        if (!(from >= 0)) return;
         if (from !== generation) {
           if (to !== id || (what !== OPENING && what !== OPEN)) say();
           else if (generation) finish();

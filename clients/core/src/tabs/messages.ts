@@ -1,4 +1,4 @@
-// What tabs and their hub tell each other.
+// What tabs and their hub tell each other. Constants are here, as bundlers put those of other files in their places.
 
 import type { ClientFrame, LinkEnd, ServerFrame } from "../transport.js";
 
@@ -14,6 +14,9 @@ export const OPEN = 1;
 export const HANDED_OVER = 2;
 /** Come back at once, with a connection of your own. */
 export const ALONE = 3;
+
+/** A leader that has not answered for so long, or twice as long, hangs: another tab takes its place. */
+export const PATIENCE_MS = 3_000;
 
 /**
  * Of a hub: which it is, the how manieth it is, for which tab (empty: for all), what it is. Each tab sees all of them, and so
