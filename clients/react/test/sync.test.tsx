@@ -1,6 +1,6 @@
 // useRealtimeSync: queries are as fresh as the feed, and are not fetched more often than that takes.
 
-import { type UseRealtimeSyncOptions, useMutationOrigin, useRealtimeSync } from "@rowcast/react/tanstack";
+import { useMutationOrigin, useRealtimeSync } from "@rowcast/react/tanstack";
 import { useQuery } from "@tanstack/react-query";
 import { expect, test, vi } from "vitest";
 import { pass, stage } from "./harness.js";
