@@ -37,7 +37,7 @@ export type ListOptions = Partial<UseRealtimeSyncOptions<unknown>> & { staleTime
 export function list(
   { hook, server }: Stage,
   options: ListOptions = {},
-  backend = new Backend(server),
+  backend: Backend = new Backend(server),
 ): RenderHookResult<string[] | undefined, ListOptions> & { backend: Backend } {
   const use = ({ staleTime = 0, ...more }: ListOptions): string[] | undefined => {
     const { data } = useQuery({ queryKey: ["tasks", { done: false }], queryFn: backend.fetch, staleTime });
