@@ -121,6 +121,22 @@ test("a token that may publish nothing is told which claim is missing; one that 
   expect(await page.getByRole("option").locator(".actor").textContent()).toBe("ann");
 });
 
+test("a token that grants nothing is told which claim is missing, and how to make one that has it", async () => {
+  server.stop();
+  server = await serve({ isLocked: true, flags: ["--no-default-grants"] });
+  const { page } = await open(browser, server.url);
+  await give(page, server.mint("ann"));
+  await page.getByRole("heading", { name: "Your token receives nothing" }).waitFor();
+  await page.getByText('"channels": ["tasks", "project:7"]').waitFor();
+  const command = await page.getByText(/^rowcast token mint/).textContent();
+  const flags = command?.split(" --user ann ")[1]?.split(" ") ?? [];
+  await page.keyboard.press("6");
+  await page.getByRole("textbox", { name: /Any token/ }).fill(server.mint("ann", ...flags));
+  await page.getByRole("button", { name: "Use this one" }).click();
+  await page.getByText("Your token receives project:7, tasks.").waitFor();
+  expect(await page.getByText("It has no claim channels").count()).toBe(0);
+});
+
 test("a token that expires is said to have, and another is asked for", async () => {
   const { page } = await open(browser, server.url);
   await give(page, server.mint("ann", "--channels", "tasks", "--for", "3s"));
