@@ -51,6 +51,11 @@ pub enum Error {
         /// How many events are in the table.
         inserted: u64,
     },
+    /// A generated file is not what would be generated now.
+    #[error(
+        "find the file up to date: {0}; run the same command without --check, and commit the file"
+    )]
+    Stale(String),
     /// A feed did not give every committed row once.
     #[error(
         "find the feed in order: {lost} rows lost, {doubled} doubled, {never_committed} received and never committed, \

@@ -3,7 +3,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { Chromium, type Tab } from "./harness/chromium.js";
-import type { Plan } from "./harness/page.js";
 import { expectAll, numbered, type Stage, stage } from "./harness/stage.js";
 
 const EVENTS = 10_000;
@@ -19,13 +18,8 @@ beforeAll(async () => {
 });
 afterAll(() => chromium?.stop());
 
-interface Round {
-  readonly number: number;
-  readonly tabs: readonly Tab[];
-}
-
 /** Plays all rounds: in each some events are inserted, and the lines cut while these are on their way. */
-async function play(own: Stage, tabs: () => readonly Tab[], between: (round: Round) => Promise<void>): Promise<void> {
+async function play(own: Stage, tabs: () => readonly Tab[], between: (round: number) => Promise<void>): Promise<void> {
   let restarts = 0;
   for (let number = 0; number < CUTS; number += 1) {
     for (const tab of tabs()) await tab.is("connected");
@@ -36,69 +30,68 @@ async function play(own: Stage, tabs: () => readonly Tab[], between: (round: Rou
     // In half of the rounds it is cut as the first of them arrive, in the others when all have been inserted.
     if (number % 2 === 0) await tabs()[0]?.has(first);
     else await inserting;
-    own.proxy.cut();
+    own.relay.cut();
     await inserting;
     if (number % (CUTS / RESTARTS) === 5) {
       restarts += 1;
       await own.server.restart(restarts % 2 === 0 ? "SIGTERM" : "SIGKILL");
     }
-    await between({ number, tabs: tabs() });
+    await between(number);
   }
   expect(restarts).toBe(RESTARTS);
 }
 
-async function run(plan: Partial<Plan>): Promise<void> {
-  const own = await stage(chromium, "--poll-interval-min", "5ms");
+/** Holds a tab to all that there was, and says how it came. */
+async function finish(name: string, tab: Tab, handovers = 0): Promise<void> {
+  await tab.has(EVENTS);
+  const found = await tab.findings();
+  expectAll(found, EVENTS);
+  const away = found.states.filter((state) => state === "reconnecting").length;
+  const figures = [`${found.numbers.length} events`, `${CUTS} cuts`, `${RESTARTS} restarts`, `${handovers} handovers`];
+  process.stdout.write(`${name}: ${figures.join(", ")}; ${away} times away, ${found.repeats} repeats dropped\n`);
+}
+
+async function run(way: "ws" | "sse" | "poll"): Promise<void> {
+  const own = await stage(chromium, { flags: ["--poll-interval-min", "5ms"] });
   try {
     const since = await own.cursor();
-    const tabs = [await own.open({ since, ...plan }), await own.open({ since, ...plan })];
+    const plan = { since, transports: [way] };
+    const tabs = [await own.open(plan), await own.open(plan)];
     await play(
       own,
       () => tabs,
       async () => {},
     );
-    for (const tab of tabs) {
-      await tab.has(EVENTS);
-      const found = await tab.findings();
-      expectAll(found, EVENTS);
-      const { numbers, repeats, states } = found;
-      const _cuts = states.filter((state) => state === "reconnecting").length;
-    }
+    for (const tab of tabs) await finish(way, tab);
   } finally {
     await own.stop();
   }
 }
 
-test("by WebSocket", { timeout: 120_000 }, () => run({ transports: ["ws"] }));
+test("by WebSocket", { timeout: 120_000 }, () => run("ws"));
+test("by server-sent events", { timeout: 120_000 }, () => run("sse"));
+test("by long polling", { timeout: 120_000 }, () => run("poll"));
 
 test("by WebSocket, shared by tabs of which the leader is closed again and again", { timeout: 120_000 }, async () => {
-  const own = await stage(chromium, "--poll-interval-min", "5ms");
+  const own = await stage(chromium, { flags: ["--poll-interval-min", "5ms"] });
   try {
     const since = await own.cursor();
     const open = () => own.open({ since, tabs: true });
     const tabs = [await open(), await open()];
-    let closed = 0;
-    await play(
-      own,
-      () => tabs,
-      async ({ number }) => {
-        if (number % 8 !== 7) return;
-        const [leader] = tabs.splice(0, 1);
-        const found = await leader?.findings();
-        expectAll(found as never, found?.numbers.length ?? 0);
-        await leader?.close();
-        tabs.push(await open());
-        closed += 1;
-      },
-    );
-    expect(closed).toBeGreaterThanOrEqual(5);
-    for (const tab of tabs) {
-      await tab.has(EVENTS);
-      const found = await tab.findings();
-      expectAll(found, EVENTS);
-      const { numbers, repeats, states } = found;
-      const _cuts = states.filter((state) => state === "reconnecting").length;
-    }
+    let handovers = 0;
+    const hand = async (number: number): Promise<void> => {
+      if (number % 8 !== 7) return;
+      // It leads who was there first.
+      const leader = tabs.shift() as Tab;
+      const found = await leader.findings();
+      expectAll(found, found.numbers.length);
+      await leader.close();
+      tabs.push(await open());
+      handovers += 1;
+    };
+    await play(own, () => tabs, hand);
+    expect(handovers).toBeGreaterThanOrEqual(5);
+    for (const tab of tabs) await finish("tabs", tab, handovers);
     expect(await own.server.metric("rowcast_connections ")).toBe(1);
   } finally {
     await own.stop();

@@ -11,6 +11,7 @@ mod doctor;
 mod emit;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod gen_types;
 mod log;
 mod migrate;
 mod prune;
@@ -96,6 +97,8 @@ enum Command {
     Emit(emit::EmitArgs),
     /// Print events as they come, as a client of a running server.
     Tail(tail::TailArgs),
+    /// Write types for clients.
+    Gen(Box<gen_types::GenArgs>),
     /// Make secrets and tokens, and look into tokens.
     Token(token::TokenArgs),
     /// Show a feed at work: a server on a temporary database, a writer, and a client.
@@ -213,6 +216,7 @@ async fn run(cli: Cli, declaration: &clap::Command, sources: &Sources) -> Result
         Some(Command::Doctor(args)) => doctor::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,
+        Some(Command::Gen(args)) => gen_types::run(*args).await,
         Some(Command::Token(args)) => token::run(args).await,
         Some(Command::Why(args)) => why::run(args).await,
         Some(Command::Verify(args)) => Box::pin(verify::run(*args)).await,

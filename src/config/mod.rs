@@ -29,7 +29,9 @@ pub(crate) use duration::{age, duration};
 #[cfg(any(test, fuzzing))]
 pub(crate) use file::fuzz;
 pub use file::{ConfigFile, Placed};
-pub(crate) use file::{Refusal, Sections, Sources, default_file, schema};
+pub(crate) use file::{
+    Lines, Refusal, Sections, Sources, closest, default_file, error_at, schema, syntax_error,
+};
 pub use network::NetworkArgs;
 
 use duration::{ping_interval, poll_interval, retain};

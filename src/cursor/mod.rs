@@ -149,6 +149,17 @@ impl Cursor {
         }
     }
 
+    /// The earlier of two positions; where neither surely is, one before both. None if they cannot be compared.
+    pub(crate) fn earlier(&self, other: &Self) -> Option<Self> {
+        if self.reaches(other) {
+            Some(other.clone())
+        } else if other.reaches(self) {
+            Some(self.clone())
+        } else {
+            self.common(other)
+        }
+    }
+
     /// A position that both this and `other` reach, as near to them as can be told.
     pub(crate) fn common(&self, other: &Self) -> Option<Self> {
         if self.epoch != other.epoch {

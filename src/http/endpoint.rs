@@ -339,7 +339,7 @@ impl Endpoint {
             if query.all("channels").next().is_some() {
                 asked = query.channels(channels_max)?;
             }
-            since = query.since("since")?;
+            since = query.one_since("since")?;
             if channels.is_empty() && asked.is_empty() {
                 return Err(refuse(
                     "name at least one channel in the URL, for example ?channels=tasks,messages:42",

@@ -16,6 +16,7 @@ use super::granted::Granted;
 use super::query::{Query, Refusal, raw_query};
 use super::{Gate, json, problem};
 use crate::cursor::Cursor;
+use crate::error::Error;
 use crate::hub::{Hub, Reader, Step};
 use crate::protocol::ResetReason;
 
@@ -128,7 +129,16 @@ async fn answer(
     let wait = query.duration("wait", WAIT_MAX)?.min(granted.lasts);
     let deadline = Instant::now() + wait;
     let mut reader = Reader::naming_positions(hub.sources().clone());
-    let adding = timeout(DATABASE_TIMEOUT, reader.add(&granted.patterns, &after));
+    let now = reader.cursor().clone();
+    let adding = timeout(DATABASE_TIMEOUT, async {
+        for after in &after {
+            let reset = reader.add(&granted.patterns, after, &now).await?;
+            if reset.is_some() {
+                return Ok(reset);
+            }
+        }
+        Ok::<_, Error>(None)
+    });
     let found = match adding.await {
         Ok(Ok(Some(reset))) => Some(Found {
             events: Vec::new(),

@@ -10,6 +10,9 @@ use super::{problem, token};
 use crate::event::ChannelPattern;
 use crate::protocol::Since;
 
+/// Positions in one URL. Each may have to be looked up in the database.
+const POSITIONS_MAX: usize = 16;
+
 /// The parameters of a URL, or the answer to one that cannot be understood.
 pub(super) struct Query(Vec<(String, String)>);
 
@@ -105,16 +108,38 @@ impl Query {
         Ok(channels)
     }
 
-    /// `now`, `earliest` or a cursor; now where it is left out.
-    pub fn since(&self, name: &str) -> Result<Since, Refusal> {
-        match self.get(name) {
-            None | Some("") => Ok(Since::Now),
-            Some(text) => Since::parse(text).map_err(|error| {
+    /// `now`, `earliest` or a cursor; now where it is left out. Where there are several, what came after any of them is
+    /// asked for: a client adds a channel to others that it has followed for longer.
+    pub fn since(&self, name: &str) -> Result<Vec<Since>, Refusal> {
+        let mut positions = Vec::new();
+        for text in self.all(name).filter(|text| !text.is_empty()) {
+            let position = Since::parse(text).map_err(|error| {
                 refuse(
                     "cursor_invalid",
                     &format!("{name} is now, earliest or a cursor, and this is {error}"),
                 )
-            }),
+            })?;
+            if !positions.contains(&position) {
+                positions.push(position);
+            }
+        }
+        if positions.len() > POSITIONS_MAX {
+            return Err(refuse(
+                "bad_request",
+                &format!("at most {POSITIONS_MAX} different values of {name}"),
+            ));
+        }
+        if positions.is_empty() {
+            positions.push(Since::Now);
+        }
+        Ok(positions)
+    }
+
+    /// The same, where only one makes sense.
+    pub fn one_since(&self, name: &str) -> Result<Since, Refusal> {
+        match <[Since; 1]>::try_from(self.since(name)?) {
+            Ok([since]) => Ok(since),
+            Err(_) => Err(refuse("bad_request", &format!("name {name} once"))),
         }
     }
 

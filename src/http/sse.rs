@@ -81,24 +81,26 @@ async fn answer(
     let connection = seat.connection();
     let since = match last {
         None => since,
-        Some(Some(cursor)) => Since::Cursor(cursor),
+        Some(Some(cursor)) => vec![Since::Cursor(cursor)],
         Some(None) => {
             let reset = ServerFrame::Reset {
                 reason: ResetReason::Epoch,
                 cursor: &hub.edge(),
             };
             outbox.push(&reset.encode(&shape));
-            Since::Now
+            vec![Since::Now]
         }
     };
-    let subscribe = Request::Subscribe {
-        connection,
-        id: None,
-        channels,
-        since,
-        permits: permits.clone(),
-    };
-    seat.ask(subscribe).await;
+    for since in since {
+        let subscribe = Request::Subscribe {
+            connection,
+            id: None,
+            channels: channels.clone(),
+            since,
+            permits: permits.clone(),
+        };
+        seat.ask(subscribe).await;
+    }
     gate.check_again(&identity, &permits)?;
     let body = messages(Listener {
         seat,

@@ -9,11 +9,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Duration, sleep};
 
 use super::history::BatchNumber;
-use super::interests::Interests;
 use super::reader::{Reader, Step};
 use super::{Connection, Frames, REFETCH, Request, Written};
+use crate::cursor::Cursor;
 use crate::event::ChannelPattern;
-use crate::protocol::{CloseCode, Encoded, RequestId, ResetReason, ServerFrame, Shape, Since};
+use crate::protocol::{CloseCode, RequestId, ResetReason, ServerFrame, Shape, Since};
 use crate::stats::Counters;
 
 /// Wait after the database did not answer.
@@ -29,18 +29,16 @@ const WRITE_BYTES: usize = 64 * 1024;
 const BATCHES_PER_WRITE_MAX: usize = 512;
 
 /// What a client asks for while it catches up. Shared by its shard and its task.
-#[derive(Default)]
 pub(crate) struct Wishes {
     changes: Mutex<Changes>,
     over: AtomicBool,
     changed: Notify,
 }
 
-#[derive(Default)]
 struct Changes {
     waiting: Vec<Change>,
-    /// Patterns that the client may not receive any more, of the changes that wait.
-    revoked: Vec<ChannelPattern>,
+    /// The position of everything that the client was sent, where that can be told.
+    position: Option<Cursor>,
 }
 
 pub(crate) enum Change {
@@ -48,6 +46,8 @@ pub(crate) enum Change {
         id: Option<RequestId>,
         channels: Vec<ChannelPattern>,
         since: Since,
+        /// The position at which it was asked.
+        now: Cursor,
     },
     Unsubscribe {
         channels: Vec<ChannelPattern>,
@@ -56,18 +56,29 @@ pub(crate) enum Change {
     Regrant {
         left: Vec<ChannelPattern>,
         joined: Vec<ChannelPattern>,
+        /// The position at which it was.
+        now: Cursor,
     },
 }
 
 impl Wishes {
+    /// Of a client that has been sent everything up to a position.
+    pub fn new(position: Option<Cursor>, first: Vec<Change>) -> Self {
+        Self {
+            changes: Mutex::new(Changes {
+                waiting: first,
+                position,
+            }),
+            over: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
     /// Gives whether there was room for it.
     pub fn add(&self, change: Change) -> bool {
         let mut changes = self.lock();
         if changes.waiting.len() >= CHANGES_MAX {
             return false;
-        }
-        if let Change::Regrant { left, .. } = &change {
-            changes.revoked.extend(left.iter().cloned());
         }
         changes.waiting.push(change);
         drop(changes);
@@ -75,9 +86,33 @@ impl Wishes {
         true
     }
 
-    /// Hands over what the client may not receive any more; nothing is added to it until `write` is done.
-    fn with_revoked<T>(&self, write: impl FnOnce(&[ChannelPattern]) -> T) -> T {
-        write(&self.lock().revoked)
+    /// Adds a subscription, after `answer` was given the position that the client may come back with from then on: that
+    /// of what it was sent, or an earlier one that it has asked for. Until its task has gone back there, it is sent no
+    /// event, as each would tell it a position that is too late. Gives whether there was room.
+    pub fn subscribe(&self, change: Change, answer: impl FnOnce(Option<&Cursor>)) -> bool {
+        let Change::Subscribe { since, .. } = &change else {
+            return self.add(change);
+        };
+        let mut changes = self.lock();
+        match since {
+            Since::Now => answer(None),
+            Since::Earliest => {
+                changes.position = None;
+                answer(None);
+            }
+            Since::Cursor(cursor) => {
+                let known = changes.position.take();
+                changes.position = known.and_then(|known| known.earlier(cursor));
+                answer(changes.position.as_ref());
+            }
+        }
+        if changes.waiting.len() >= CHANGES_MAX {
+            return false;
+        }
+        changes.waiting.push(change);
+        drop(changes);
+        self.changed.notify_one();
+        true
     }
 
     /// The client has left.
@@ -95,7 +130,7 @@ impl Wishes {
     }
 
     fn take(&self) -> Vec<Change> {
-        std::mem::take(&mut *self.lock()).waiting
+        std::mem::take(&mut self.lock().waiting)
     }
 
     fn lock(&self) -> MutexGuard<'_, Changes> {
@@ -181,13 +216,14 @@ impl CatchUp {
             for change in self.wishes.take() {
                 self.change(change).await;
             }
+            let mark = self.reader.mark();
             match self.reader.next().await {
                 Step::Events(batch, wanted) => {
                     let mut frames = Vec::new();
                     let interests = self.reader.interests().clone();
                     let wants = |channel: &str| interests.matches(channel);
                     batch.copy(&self.shape, wanted.iter().copied(), wants, &mut frames);
-                    let mut parts = vec![(batch, wanted)];
+                    let mut events = wanted.len();
                     // A write costs as much as a hundred events, and most batches have few for any one client.
                     for _ in 0..BATCHES_PER_WRITE_MAX {
                         if frames.len() >= half.min(WRITE_BYTES) {
@@ -198,11 +234,13 @@ impl CatchUp {
                         };
                         if !wanted.is_empty() {
                             batch.copy(&self.shape, wanted.iter().copied(), wants, &mut frames);
-                            parts.push((batch, wanted));
+                            events += wanted.len();
                         }
                     }
-                    if !self.write_events(frames.into(), parts).await {
-                        return;
+                    match self.write_events(frames.into(), events as u64).await {
+                        Sent::All => {}
+                        Sent::NotYet => self.reader.return_to(mark),
+                        Sent::Gone => return,
                     }
                 }
                 Step::End(next) => match self.join(next).await {
@@ -221,12 +259,11 @@ impl CatchUp {
 
     async fn change(&mut self, change: Change) {
         match change {
-            Change::Regrant { left, joined } => {
-                let interests = self.reader.interests();
+            Change::Regrant { left, joined, now } => {
                 for pattern in &left {
-                    interests.remove(pattern);
+                    self.reader.interests().remove(pattern);
                 }
-                interests.add(&joined, None);
+                self.add(&joined, &Since::Now, &now).await;
             }
             Change::Unsubscribe { channels } => {
                 for channel in &channels {
@@ -237,16 +274,9 @@ impl CatchUp {
                 id,
                 channels,
                 since,
+                now,
             } => {
-                let reset = loop {
-                    match self.reader.add(&channels, &since).await {
-                        Ok(reset) => break reset,
-                        Err(error) => {
-                            tracing::debug!(%error, "a client's place could not be looked up; trying again");
-                            sleep(RETRY).await;
-                        }
-                    }
-                };
+                let reset = self.add(&channels, &since, &now).await;
                 let reset = match (reset, self.events_max) {
                     (None, Some(events_max))
                         if since != Since::Now
@@ -262,6 +292,23 @@ impl CatchUp {
                     }
                     None if since != Since::Now => self.asked.push(id),
                     None => {}
+                }
+            }
+        }
+    }
+
+    async fn add(
+        &mut self,
+        channels: &[ChannelPattern],
+        since: &Since,
+        now: &Cursor,
+    ) -> Option<ResetReason> {
+        loop {
+            match self.reader.add(channels, since, now).await {
+                Ok(reset) => return reset,
+                Err(error) => {
+                    tracing::debug!(%error, "a client's place could not be looked up; trying again");
+                    sleep(RETRY).await;
                 }
             }
         }
@@ -304,7 +351,9 @@ impl CatchUp {
             self.outlet.close(CloseCode::ServiceRestart, REFETCH);
             return false;
         }
-        let cursor = self.reader.cursor().to_string();
+        let position = self.reader.cursor().clone();
+        let cursor = position.to_string();
+        self.wishes.lock().position = Some(position);
         let frame = ServerFrame::Reset {
             reason,
             cursor: &cursor,
@@ -312,38 +361,30 @@ impl CatchUp {
         self.write(frame.encode(&self.shape)).await
     }
 
-    /// Gives events to the client, but for those that it may not receive any more when it takes them. Gives whether it is
-    /// still there.
-    async fn write_events(&mut self, frames: Bytes, parts: Parts) -> bool {
+    /// Gives events to the client, unless it has asked for something meanwhile: what it is given after that must be what
+    /// it may receive then, and from where it wants it.
+    async fn write_events(&self, frames: Bytes, events: u64) -> Sent {
         loop {
-            let interests = self.reader.interests();
-            let wishes = Arc::clone(&self.wishes);
-            let (outlet, shape) = (&self.outlet, &self.shape);
-            let (written, events, bytes) = wishes.with_revoked(|revoked| {
-                let (frames, events) = if revoked.is_empty() {
-                    let events = parts.iter().map(|(_, wanted)| wanted.len()).sum();
-                    (frames.clone(), events)
-                } else {
-                    let mut kept = interests.clone();
-                    for pattern in revoked {
-                        kept.remove(pattern);
-                    }
-                    copy_kept(&parts, &kept, shape)
-                };
-                if frames.is_empty() {
-                    return (Written::Sent, 0, 0);
+            let written = {
+                let mut changes = self.wishes.lock();
+                if !changes.waiting.is_empty() {
+                    return Sent::NotYet;
                 }
-                (outlet.write(Frames::Shared(&frames)), events, frames.len())
-            });
+                let written = self.outlet.write(Frames::Shared(&frames));
+                if matches!(written, Written::Sent | Written::Queued) {
+                    changes.position = Some(self.reader.cursor().clone());
+                }
+                written
+            };
             match written {
                 Written::Sent | Written::Queued => {
-                    self.counters.deliveries.add(events as u64);
-                    return true;
+                    self.counters.deliveries.add(events);
+                    return Sent::All;
                 }
-                Written::Gone => return false,
+                Written::Gone => return Sent::Gone,
                 Written::Full => {
-                    if !self.outlet.room(bytes).await {
-                        return false;
+                    if !self.outlet.room(frames.len()).await {
+                        return Sent::Gone;
                     }
                 }
             }
@@ -366,20 +407,10 @@ impl CatchUp {
     }
 }
 
-/// Batches, and which of their events are to be sent.
-type Parts = Vec<(Arc<Encoded>, Vec<u32>)>;
-
-/// The frames of those events that are still wanted, and how many they are.
-fn copy_kept(parts: &Parts, interests: &Interests, shape: &Shape) -> (Bytes, usize) {
-    let mut frames = Vec::new();
-    let mut events = 0;
-    for (batch, wanted) in parts {
-        let kept = interests.of(batch, wanted);
-        events += kept.len();
-        if !kept.is_empty() {
-            let wants = |channel: &str| interests.matches(channel);
-            batch.copy(shape, kept.into_iter(), wants, &mut frames);
-        }
-    }
-    (frames.into(), events)
+/// Whether events were sent.
+enum Sent {
+    All,
+    /// The client has asked for something that comes first.
+    NotYet,
+    Gone,
 }

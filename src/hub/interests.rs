@@ -71,15 +71,6 @@ impl Interests {
         self.0.keys().any(|pattern| pattern.matches(channel))
     }
 
-    /// Which of these events of a batch any of the patterns matches.
-    pub fn of(&self, batch: &Encoded, events: &[u32]) -> Vec<u32> {
-        let matches = |n: &&u32| {
-            let mut channels = batch.batch.events[**n as usize].channels.iter();
-            channels.any(|channel| self.matches(channel))
-        };
-        events.iter().filter(matches).copied().collect()
-    }
-
     /// Which events of a batch are wanted, but for those that are known.
     pub fn wanted(&self, batch: &Encoded, known: Option<&Cursor>) -> Vec<u32> {
         let mut scratch = String::new();

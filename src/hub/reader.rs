@@ -59,6 +59,14 @@ pub(crate) struct Reader {
     reading: Option<(Window, Reading)>,
 }
 
+/// Where a reader was.
+pub(crate) struct Mark {
+    cursor: Cursor,
+    next: Option<BatchNumber>,
+    known: Option<Cursor>,
+    interests: Interests,
+}
+
 /// What was found.
 pub(crate) enum Step {
     /// These events of a batch, at least one.
@@ -115,7 +123,8 @@ impl Reader {
         self.known.is_none() && self.interests.are_reached_by(&self.cursor)
     }
 
-    /// Adds patterns, from a position on. Where that lies behind, it goes back to it; what is read already stays known.
+    /// Adds patterns, from a position on; `now` is the one at which that was asked. Where it lies behind, the reader goes
+    /// back to it; what is read already stays known.
     ///
     /// # Errors
     /// When the database has to be asked and does not answer.
@@ -123,9 +132,10 @@ impl Reader {
         &mut self,
         patterns: &[ChannelPattern],
         since: &Since,
+        now: &Cursor,
     ) -> Result<Option<ResetReason>, Error> {
         let wanted = match since {
-            Since::Now => Some(self.sources.history.end().0),
+            Since::Now => self.place_of(now).await?,
             Since::Earliest => Some(self.sources.history.end().0.beginning()),
             Since::Cursor(cursor) => self.place_of(cursor).await?,
         };
@@ -158,13 +168,8 @@ impl Reader {
             self.interests.add(patterns, Some(&wanted));
             return Ok(None);
         }
-        let Some(back) = self.cursor.common(&wanted) else {
+        let Some(back) = self.cursor.earlier(&wanted) else {
             return Ok(Some(self.reset(ResetReason::Epoch)));
-        };
-        let back = if self.cursor.reaches(&wanted) {
-            wanted.clone()
-        } else {
-            back
         };
         self.interests.want_from(&self.cursor);
         // Whoever asks for the past of what it subscribes to already has it once more.
@@ -258,6 +263,25 @@ impl Reader {
         self.next = Some(next);
         self.interests.want_all();
         reason
+    }
+
+    /// Where it is, to come back to.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            cursor: self.cursor.clone(),
+            next: self.next,
+            known: self.known.clone(),
+            interests: self.interests.clone(),
+        }
+    }
+
+    /// Comes back, as what it has read since was not sent.
+    pub fn return_to(&mut self, mark: Mark) {
+        self.cursor = mark.cursor;
+        self.next = mark.next;
+        self.known = mark.known;
+        self.interests = mark.interests;
+        self.reading = None;
     }
 
     fn go_to(&mut self, cursor: Cursor) {

@@ -44,6 +44,8 @@ const GRANTS: [&str; 8] = [
 /// A client that subscribes, is cut off now and then and comes back with its cursor, and leaves.
 pub(super) struct Client {
     patterns: Vec<ChannelPattern>,
+    /// The last cursor since each was confirmed: they need not be the same, as it may leave one out for a while.
+    positions: Vec<Option<String>>,
     pub(super) subscribed: Instant,
     pub(super) left: Instant,
     /// The ids of the events, as they first came.
@@ -57,6 +59,8 @@ pub(super) struct Client {
     pub(super) is_live: bool,
     /// Times it was told to refetch.
     pub(super) resets: usize,
+    /// Whether its tokens grant everything.
+    is_trusted: bool,
     /// What its tokens granted, one after the other.
     tokens: Vec<Grants>,
     /// Events that came although its token did not grant them.
@@ -73,6 +77,7 @@ impl Client {
             .map(|name| ChannelPattern::parse(name).expect("valid"))
             .collect();
         let mut client = Self {
+            positions: vec![None; count],
             patterns,
             subscribed: Instant::now(),
             left: Instant::now(),
@@ -82,21 +87,22 @@ impl Client {
             in_order: true,
             is_live: true,
             resets: 0,
-            tokens: vec![random_grants(&mut random)],
+            is_trusted: random.bool(),
+            tokens: Vec::new(),
             not_granted: Vec::new(),
         };
+        client.tokens.push(client.random_grants(&mut random));
         // Nine in ten take what they are given; the others read so slowly that they fall behind.
         let bytes_per_ms = if random.u8(..4) == 0 {
             random.u64(1..8)
         } else {
             u64::MAX
         };
-        let mut cursor: Option<String> = None;
-        let cuts = random.usize(..5);
+        let cuts = random.usize(..9);
         for _ in 0..cuts {
             let stays = Duration::from_millis(random.u64(..6000));
             client
-                .connect(&hub, &names, &mut cursor, bytes_per_ms, stays, &mut random)
+                .connect(&hub, bytes_per_ms, stays, false, &mut random)
                 .await;
             sleep(Duration::from_millis(random.u64(..3000))).await;
         }
@@ -107,7 +113,7 @@ impl Client {
         };
         // However slow it was, it speeds up in the end.
         client
-            .connect(&hub, &names, &mut cursor, u64::MAX, stays, &mut random)
+            .connect(&hub, u64::MAX, stays, true, &mut random)
             .await;
         client.left = Instant::now();
         client
@@ -117,10 +123,9 @@ impl Client {
     async fn connect(
         &mut self,
         hub: &Hub,
-        names: &[&str],
-        cursor: &mut Option<String>,
         bytes_per_ms: u64,
         stays: Duration,
+        is_last: bool,
         random: &mut Rng,
     ) {
         let socket = Arc::new(Socket::new(bytes_per_ms));
@@ -138,26 +143,16 @@ impl Client {
         let first = self.tokens.len() - 1;
         let outlet = Arc::clone(&socket) as Arc<dyn Connection>;
         let mut session = Session::open(hub, outlet, entrance).await;
-        let since = cursor.as_deref().unwrap_or("now").to_owned();
-        // In one request, or in several: an order that clients made of parts have.
-        let at_once = random.bool() || cursor.is_none();
+        let is_first = self.positions.iter().all(Option::is_none);
+        let (requests, at_once) = self.requests(is_first, is_last, random);
         self.in_order &= at_once;
-        let requests: Vec<&[&str]> = if at_once {
-            vec![names]
-        } else {
-            names.chunks(1).collect()
-        };
-        for channels in requests {
-            session
-                .text(
-                    &json!({"type": "subscribe", "channels": channels, "since": since}).to_string(),
-                )
-                .await;
+        for request in requests {
+            session.text(&request.to_string()).await;
             if random.u8(..4) == 0 {
                 sleep(Duration::from_millis(random.u64(..50))).await;
             }
         }
-        if cursor.is_none() {
+        if is_first {
             while socket
                 .received()
                 .iter()
@@ -184,7 +179,7 @@ impl Client {
                     session.text(text).await;
                 }
                 3..6 => {
-                    self.tokens.push(random_grants(random));
+                    self.tokens.push(self.random_grants(random));
                     session.refresh(self.identity()).await;
                 }
                 _ => {}
@@ -194,14 +189,27 @@ impl Client {
             session.text(r#"{"type":"ping"}"#).await;
             sleep(Duration::from_millis(100)).await;
         }
-        let frames = socket.received();
+        let mut frames = socket.received();
         drop(session);
+        if !is_last && random.bool() {
+            // What was under way when the line was cut did not come: often what followed an answer.
+            let answers: Vec<_> = (0..frames.len())
+                .filter(|&n| frames[n]["type"] == "subscribed")
+                .collect();
+            let least = answers.first().map_or(0, |first| first + 1);
+            let mut kept = random.usize(if is_first { least } else { 0 }..=frames.len());
+            if let (true, Some(answer)) = (random.bool(), random.choice(&answers)) {
+                kept = frames.len().min(answer + random.usize(1..4));
+            }
+            frames.truncate(kept);
+        }
         // A client that is behind is told no position.
         let pong = frames.iter().rfind(|frame| frame["type"] == "pong");
         self.is_live = stays < SETTLE * 3
             || pong.is_some_and(|pong| pong["cursor"].is_string())
             || !self.subscribes_to_something_since(first);
         let mut here = BTreeSet::new();
+        let mut confirmed = vec![false; self.patterns.len()];
         let mut token = first;
         for frame in frames {
             token += usize::from(frame["type"] == "auth_ok");
@@ -217,8 +225,22 @@ impl Client {
                         .push(frame["event"]["id"].as_i64().expect("a number"));
                 }
             }
+            if let (true, Some(names)) =
+                (frame["type"] == "subscribed", frame["channels"].as_array())
+            {
+                for (pattern, confirmed) in self.patterns.iter().zip(&mut confirmed) {
+                    *confirmed |= names.iter().any(|name| name == pattern.as_str());
+                }
+            }
             if let Some(seen) = frame["cursor"].as_str() {
-                *cursor = Some(seen.to_owned());
+                for (position, _) in self
+                    .positions
+                    .iter_mut()
+                    .zip(&confirmed)
+                    .filter(|(_, confirmed)| **confirmed)
+                {
+                    *position = Some(seen.to_owned());
+                }
             }
             self.resets += usize::from(frame["type"] == "reset");
             if let Some(id) = frame["event"]["id"].as_i64() {
@@ -229,6 +251,42 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// What it asks for when it has connected, and whether that is all in one request. Of several, each is since its own
+    /// position, which may lie before or behind those of the others, and now and then one is left out for this time.
+    fn requests(&self, is_first: bool, is_last: bool, random: &mut Rng) -> (Vec<Value>, bool) {
+        let position = |n: usize| self.positions[n].as_deref().unwrap_or("now");
+        let names: Vec<_> = self.patterns.iter().map(ChannelPattern::as_str).collect();
+        let is_one_position = self
+            .positions
+            .iter()
+            .all(|position| *position == self.positions[0]);
+        if is_first || is_one_position && random.bool() {
+            let all = json!({"type": "subscribe", "channels": names, "since": position(0)});
+            return (vec![all], true);
+        }
+        let mut some: Vec<_> = (0..names.len()).collect();
+        random.shuffle(&mut some);
+        if !is_last && random.bool() {
+            some.truncate(random.usize(1..=names.len()));
+        }
+        let each = some
+            .iter()
+            .map(|&n| json!({"type": "subscribe", "channels": [names[n]], "since": position(n)}));
+        (each.collect(), false)
+    }
+
+    fn random_grants(&self, random: &mut Rng) -> Grants {
+        if self.is_trusted || random.u8(..3) == 0 {
+            return Grants::everything();
+        }
+        let count = random.usize(..4);
+        let some = random.choose_multiple(GRANTS, count);
+        Grants::new(
+            some.iter()
+                .map(|text| ChannelPattern::parse(text).expect("valid")),
+        )
     }
 
     fn identity(&self) -> Arc<Identity> {
@@ -260,18 +318,6 @@ impl Client {
             .iter()
             .any(|channel| self.patterns.iter().any(|pattern| pattern.matches(channel)))
     }
-}
-
-fn random_grants(random: &mut Rng) -> Grants {
-    if random.u8(..3) == 0 {
-        return Grants::everything();
-    }
-    let count = random.usize(..4);
-    let some = random.choose_multiple(GRANTS, count);
-    Grants::new(
-        some.iter()
-            .map(|text| ChannelPattern::parse(text).expect("valid")),
-    )
 }
 
 /// The far end of a socket.

@@ -10,6 +10,7 @@ mod insert;
 pub mod postgres;
 mod probe;
 mod prune;
+mod sample;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -33,6 +34,7 @@ pub(crate) use insert::open_insert_lazily;
 pub use insert::{Insert, InsertError, Inserted, open_insert};
 pub(crate) use probe::{Ending, Probe, open_probe};
 pub use prune::{Prune, PruneBatch, Pruned, open_prune};
+pub(crate) use sample::{Sample, read_samples};
 
 /// A table of events that can be read by position.
 ///

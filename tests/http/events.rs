@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use crate::sse::Source;
 use crate::support::feed::{Answer, Feed, http, ids, timed, until};
 
 async fn get(feed: &Feed, path: &str, header: &str) -> (Answer, Value) {
@@ -62,6 +63,43 @@ async fn a_loop_of_requests_misses_nothing() {
         }
         assert_eq!(got, inserted);
     }
+}
+
+/// A client that adds a channel, whose state it has read at another time, asks for both positions.
+#[tokio::test]
+async fn of_several_positions_the_earliest_counts() {
+    let feed = Feed::start().await;
+    let earlier = cursor(&feed).await;
+    let mut rows = feed.insert(&["tasks", "plans"]).await;
+    until("the feed has seen them", async || {
+        feed.broadcaster.cursor().id() >= rows.last().copied()
+    })
+    .await;
+    let later = cursor(&feed).await;
+    rows.extend(feed.insert(&["tasks"]).await);
+    until("the feed has seen it", async || {
+        feed.broadcaster.cursor().id() >= rows.last().copied()
+    })
+    .await;
+    for (one, other) in [
+        (&earlier, &later),
+        (&later, &earlier),
+        (&later, &"earliest".to_owned()),
+    ] {
+        let path = format!("/events?channels=tasks,plans&after={one}&after={other}");
+        let (answer, body) = get(&feed, &path, "").await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(ids(&events(&body)), rows, "each once");
+        let path = format!("/sse?channels=tasks,plans&since={one}&since={other}");
+        let mut source = Source::open(feed.address, &path["/sse?".len()..], None).await;
+        assert_eq!(ids(&source.events(3).await), rows, "each once");
+    }
+    let many: Vec<_> = (0..17)
+        .map(|n| rowcast::Cursor::after_id(1, n).to_string())
+        .collect();
+    let many = many.join("&after=");
+    let (answer, _) = get(&feed, &format!("/events?channels=tasks&after={many}"), "").await;
+    assert_eq!(answer.status, 400, "{}", answer.body);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ struct Message {
 }
 
 /// An `EventSource`, made of bytes.
-struct Source {
+pub struct Source {
     stream: BufReader<TcpStream>,
     head: Vec<String>,
     last_id: String,
@@ -26,7 +26,7 @@ struct Source {
 }
 
 impl Source {
-    async fn open(address: SocketAddr, query: &str, last_id: Option<&str>) -> Self {
+    pub async fn open(address: SocketAddr, query: &str, last_id: Option<&str>) -> Self {
         let mut stream = BufReader::new(TcpStream::connect(address).await.expect("a server"));
         let last = last_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
         let request = format!(
@@ -118,7 +118,7 @@ impl Source {
     }
 
     /// The next so many events of the feed.
-    async fn events(&mut self, count: usize) -> Vec<Value> {
+    pub async fn events(&mut self, count: usize) -> Vec<Value> {
         let mut events = Vec::new();
         while events.len() < count {
             let message = self.next().await.expect("more");

@@ -12,6 +12,7 @@ pub mod feed;
 #[cfg(feature = "postgres")]
 pub mod forwarder;
 pub mod keys;
+pub mod npm;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod presets;

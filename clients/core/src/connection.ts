@@ -1,6 +1,5 @@
 // The connection: when there is a link, and for how long. Knows no channels, and of a transport only that it opens links.
 
-import { backoffMs } from "./backoff.js";
 import { type Debug, withoutTokens } from "./debug.js";
 import type { Emitter } from "./emitter.js";
 import { rowcastError } from "./error.js";
@@ -18,6 +17,9 @@ const STABLE_MS = 5_000;
 const RENEW_AHEAD_MS = 60_000;
 /** But not sooner after the last one, whatever the clocks say, in milliseconds. */
 const RENEW_MIN_MS = 30_000;
+
+/** Wait after it could not be got, in milliseconds. */
+const RENEW_AGAIN_MS = 10_000;
 
 /** Closed as the token is refused. */
 const REFUSED = [4001, 4003];
@@ -49,11 +51,16 @@ export function createConnection(
   passenger: () => Passenger,
 ): Connection {
   const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000, maxRetries = Infinity } = options;
-  const { heartbeatInterval = 30_000, connectTimeout = 10_000, hiddenTimeout, reconnect = true, getToken } = options;
+  const {
+    heartbeatInterval = 30_000,
+    connectTimeout = 10_000,
+    hiddenTimeout = Infinity,
+    reconnect = true,
+    getToken,
+  } = options;
   const { lifecycle, random } = environment;
-  const retry = createTimer();
-  const deadline = createTimer();
-  const stable = createTimer();
+  /** What comes next: the end of a wait, of patience with an attempt, or of a connection's youth. */
+  const turn = createTimer();
   const renewal = createTimer();
   const hiding = createTimer();
   const heartbeat = createHeartbeat(heartbeatInterval, () => send({ type: "ping" }), timeOut);
@@ -80,8 +87,7 @@ export function createConnection(
   /** What the server said of the end to come, or of too many messages. */
   let goodbye: Heard | undefined;
   let limitMs: number | undefined;
-  /** Failed calls for a fresh token; the request that has sent it. */
-  let renewals = 0;
+  /** The request that has sent a fresh token. */
   let authId: number | undefined;
 
   function change(changes: Partial<Status>): void {
@@ -92,41 +98,43 @@ export function createConnection(
   }
 
   function attempt(): void {
-    retry.clear();
     if (!isWanted || isOver || isSuspended || current) return;
     const mine = {};
     current = mine;
     isConnected = false;
     goodbye = limitMs = authId = undefined;
-    deadline.set(timeOut, connectTimeout);
+    turn.set(timeOut, connectTimeout);
     change({ ...NONE, state: wasConnected || status.attempt ? "reconnecting" : "connecting" });
     if (getToken) ask(reason, open, fail);
     else open(undefined);
   }
 
   /** Asks for a token, and goes on if that is still of use. */
-  function ask(
+  async function ask(
     reason: TokenReason,
     go: (token: string | undefined) => void,
     failed: (error: RowcastError) => void,
-  ): void {
+  ): Promise<void> {
     const mine = current;
     flight ??= Promise.resolve({ reason }).then(getToken);
     const own = flight;
-    const land = (then: () => void): void => {
-      if (flight === own) flight = undefined;
-      if (mine && mine === current) then();
-    };
-    own.then(
-      (fresh) => land(() => go(fresh)),
-      (thrown) => land(() => failed(rowcastError("TOKEN", `getToken failed: ${thrown}`, true, undefined, thrown))),
-    );
+    let fresh: string | undefined;
+    let error: RowcastError | undefined;
+    try {
+      fresh = await own;
+    } catch (thrown) {
+      error = rowcastError("TOKEN", `getToken failed: ${thrown}`, true, thrown);
+    }
+    if (flight === own) flight = undefined;
+    if (!mine || mine !== current) return;
+    if (error) failed(error);
+    else go(fresh);
   }
 
   function open(fresh: string | undefined): void {
     const mine = current;
     if (getToken && reason === "refused" && fresh === token) {
-      giveUp(status.error);
+      fail(rowcastError("TOKEN", `${status.error?.message}`));
       return;
     }
     reason = "connect";
@@ -136,7 +144,7 @@ export function createConnection(
       transport ??= way();
       link = transport.open({ url, environment, debug }, listenerOf(mine));
     } catch (thrown) {
-      giveUp(rowcastError("TRANSPORT", `cannot connect; check the url and the transports: ${thrown}`));
+      fail(rowcastError("TRANSPORT", `cannot connect; check url and transports: ${thrown}`));
     }
   }
 
@@ -174,7 +182,7 @@ export function createConnection(
     if (code === "RATE_LIMIT_EXCEEDED") limitMs = frame.retryAfterMs;
     if (expiresAt) renewal.set(renew, Math.max(RENEW_MIN_MS, Date.parse(expiresAt) - Date.now() - RENEW_AHEAD_MS));
     if (type === "auth_expiring") renew();
-    if (type === "welcome" || type === "subscribed") connected();
+    if (type !== "error") connected();
     if (mine === current) passenger().frame(frame);
     // The token is another user's, who needs a connection of his own.
     if (mine === current && code === "FORBIDDEN" && authId && frame.id === authId) again();
@@ -183,10 +191,8 @@ export function createConnection(
   function connected(): void {
     if (isConnected) return;
     isConnected = wasConnected = true;
-    renewals = 0;
-    deadline.clear();
     heartbeat.start();
-    stable.set(() => change({ attempt: 0 }), STABLE_MS);
+    turn.set(() => change({ attempt: 0 }), STABLE_MS);
     change({ state: "connected", transport: transport?.name, error: undefined });
   }
 
@@ -201,8 +207,7 @@ export function createConnection(
         authId = passenger().authenticate(fresh);
       },
       (error) => {
-        renewals += 1;
-        renewal.set(renew, reconnectInterval + waitMs(renewals));
+        renewal.set(renew, RENEW_AGAIN_MS);
         emit("error", error);
       },
     );
@@ -212,7 +217,7 @@ export function createConnection(
   function release(): void {
     const old = link;
     current = link = undefined;
-    for (const timer of [retry, deadline, stable, renewal, heartbeat]) timer.clear();
+    for (const timer of [turn, renewal, heartbeat]) timer.clear();
     old?.close();
     passenger().lost();
   }
@@ -227,50 +232,40 @@ export function createConnection(
     flight = undefined;
     // With a code, as others may use the same line.
     link?.close(4408);
-    fail(rowcastError("TIMEOUT", "the server does not answer", true));
+    fail(rowcastError("TIMEOUT", "no answer", true));
   }
 
   function ended({ code, reason: text, retryAfterMs, handedOver }: LinkEnd): void {
     const isRefused = REFUSED.includes(code) || goodbye?.code?.startsWith("TOKEN_");
     const isFinal = isRefused ? !getToken : MISTAKES.includes(code) || goodbye?.reconnect === false;
-    const what = text || `the connection was lost or could not be made (${code})`;
-    const advice = isRefused && isFinal ? "; give createClient a getToken" : "";
-    if (isRefused) reason = "refused";
+    const what = text || `no connection (${code})`;
+    const advice = isRefused && isFinal ? "; pass getToken" : "";
     // The first refusal may only mean that the token has expired.
     const atOnceMs = isRefused && !status.attempt ? 0 : undefined;
     const toldMs = retryAfterMs ?? goodbye?.retryAfterMs ?? (code === 4429 ? limitMs : undefined);
+    if (isRefused) reason = "refused";
     if (handedOver) again();
-    else fail(rowcastError(isRefused ? "UNAUTHORIZED" : "CLOSED", what + advice, !isFinal, code), toldMs ?? atOnceMs);
-  }
-
-  function waitMs(attempt: number): number {
-    return backoffMs(attempt, reconnectInterval, reconnectMaxInterval, random);
+    else
+      fail(rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, undefined, code), toldMs ?? atOnceMs);
   }
 
   /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */
   function fail(error: RowcastError, inMs?: number): void {
     const attempt = status.attempt + 1;
-    if (!reconnect || !error.retryable || attempt > maxRetries) {
-      giveUp(error, reconnect || !error.retryable ? "error" : "disconnected", attempt);
-      return;
-    }
+    const isFinal = !error.retryable || attempt > maxRetries;
     release();
-    change({ ...NONE, attempt, error, state: "reconnecting" });
+    isOver = isFinal || !reconnect;
+    change({ ...NONE, attempt, error, state: isFinal ? "error" : reconnect ? "reconnecting" : "disconnected" });
     notBefore = inMs ? Date.now() + inMs : 0;
-    schedule(inMs ?? waitMs(attempt));
+    // Full jitter: those who were cut off together do not come back together.
+    schedule(inMs ?? Math.round(random() * Math.min(reconnectMaxInterval, reconnectInterval * 2 ** (attempt - 1))));
   }
 
   function schedule(inMs: number): void {
     // Without a network it waits for one. Whoever was told of the failure may have done something about it.
     if (current || isOver || !isWanted || !status.isOnline) return;
     change({ retryInMs: inMs });
-    retry.set(attempt, inMs);
-  }
-
-  function giveUp(error: RowcastError | undefined, state: Status["state"] = "error", attempt = status.attempt): void {
-    release();
-    isOver = true;
-    change({ ...NONE, state, error, attempt });
+    turn.set(attempt, inMs);
   }
 
   function suspend(): void {
@@ -280,27 +275,24 @@ export function createConnection(
   }
 
   function pass(to: LifecycleChange): void {
+    const isLive = current && isConnected;
     debug(to);
     if (to === "suspend") suspend();
-    else if (to === "hidden") {
-      if (hiddenTimeout !== undefined) hiding.set(suspend, hiddenTimeout);
-    } else if (to === "offline") {
-      retry.clear();
+    else if (to === "hidden") hiding.set(suspend, hiddenTimeout);
+    else if (to === "offline") {
+      if (!current) turn.clear();
       change({ isOnline: false, retryInMs: undefined });
       // Another network may be gone: the line says it itself.
-      if (isConnected && current) heartbeat.probe(true);
-    } else wake(to);
-  }
-
-  function wake(to: LifecycleChange): void {
-    const earlyMs = notBefore - Date.now();
-    hiding.clear();
-    isSuspended = false;
-    if (to === "online") change({ isOnline: true });
-    if (current) {
-      if (isConnected) heartbeat.probe(false);
-    } else if (earlyMs > 0) schedule(earlyMs);
-    else attempt();
+      if (isLive) heartbeat.probe();
+    } else {
+      if (to === "online") change({ isOnline: true });
+      else isSuspended = false;
+      hiding.clear();
+      const earlyMs = notBefore - Date.now();
+      if (isLive) heartbeat.probe();
+      else if (earlyMs > 0) schedule(earlyMs);
+      else attempt();
+    }
   }
 
   function want(): void {

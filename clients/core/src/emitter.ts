@@ -11,41 +11,37 @@ export interface Emitter {
   /** Gives whether there was anybody. */
   emit<Name extends keyof Values>(name: Name, value: Values[Name]): boolean;
   /** Calls a function of the user. What it throws stops nobody: it becomes an `error`. */
-  guard(call: () => void): void;
+  guard(call: () => void, isOfError?: boolean): void;
 }
 
 export function createEmitter(): Emitter {
   // Each `on` is a handler of its own, though the function be the same.
-  const handlers = new Map<keyof Values, Set<{ call: (value: never) => void }>>();
+  const handlers = new Set<{ readonly name: keyof Values; readonly call: (value: never) => void }>();
 
-  function emit<Name extends keyof Values>(name: Name, value: Values[Name]): boolean {
-    const all = [...(handlers.get(name) ?? [])];
+  const emit: Emitter["emit"] = (name, value) => {
+    const all = [...handlers].filter((handler) => handler.name === name);
     for (const { call } of all) guard(() => call(value as never), name === "error");
     return all.length > 0;
-  }
+  };
 
-  function guard(call: () => void, isOfError = false): void {
+  const guard: Emitter["guard"] = (call, isOfError) => {
     try {
       call();
     } catch (thrown) {
       // Who fails while told of a failure is not told of that.
-      if (
-        isOfError ||
-        !emit("error", rowcastError("HANDLER", `a handler failed: ${thrown}`, false, undefined, thrown))
-      ) {
+      if (isOfError || !emit("error", rowcastError("HANDLER", `a handler failed: ${thrown}`, false, thrown))) {
         // As with the listeners of a page.
         // biome-ignore lint/suspicious/noConsole: there is nowhere else to say it, and it must not be lost.
         (globalThis.reportError ?? console.error)(thrown);
       }
     }
-  }
+  };
 
   return {
     on(name, call) {
-      const own = { call };
-      const all = handlers.get(name) ?? new Set();
-      handlers.set(name, all.add(own));
-      return () => void all.delete(own);
+      const own = { name, call };
+      handlers.add(own);
+      return () => void handlers.delete(own);
     },
     emit,
     guard,

@@ -10,8 +10,8 @@ export function rowcastError(
   code: string,
   message: string,
   retryable = false,
-  closeCode?: number,
   cause?: unknown,
+  closeCode?: number,
 ): RowcastError {
   return Object.assign(new Error(message), { name: "RowcastError", code, retryable, closeCode, cause });
 }

@@ -13,8 +13,8 @@ export interface Heartbeat {
   start(): void;
   /** Something came. */
   heard(): void;
-  /** Asks now, if nothing came a moment ago or it is doubted in any case. */
-  probe(isDoubted: boolean): void;
+  /** Asks now. */
+  probe(): void;
   clear(): void;
 }
 
@@ -53,9 +53,7 @@ export function createHeartbeat(intervalMs: number, ping: () => void, dead: () =
       check();
     },
     heard,
-    probe(isDoubted) {
-      if (isDoubted || Date.now() - heardAt >= PROBE_MS) ask(PROBE_MS);
-    },
+    probe: () => ask(PROBE_MS),
     clear,
   };
 }

@@ -2,17 +2,20 @@
 
 import type { Lifecycle, LifecycleChange } from "./types.js";
 
-/** Events of the page; those that are not a change by their own name. */
-const EVENTS = "online offline resume focus freeze pagehide pageshow visibilitychange".split(" ");
-const CHANGES: Record<string, LifecycleChange> = {
+const isVisible = (): boolean => globalThis.document?.visibilityState !== "hidden";
+
+/** Events of the page, and what they mean; of one it depends. */
+const CHANGES: Record<string, LifecycleChange | undefined> = {
+  visibilitychange: undefined,
   focus: "visible",
+  online: "online",
+  offline: "offline",
   freeze: "suspend",
+  resume: "resume",
   // Of a page that is kept for the back button, which must not have a connection; others end with theirs.
   pagehide: "suspend",
   pageshow: "resume",
 };
-
-const isVisible = (): boolean => globalThis.document?.visibilityState !== "hidden";
 
 /** The lifecycle of the page; outside of a browser nothing ever changes. */
 export const pageLifecycle: Lifecycle = {
@@ -20,15 +23,15 @@ export const pageLifecycle: Lifecycle = {
   isVisible,
   listen(handler) {
     const listening = new AbortController();
-    const pass = ({ type, target, persisted }: Event & { persisted?: boolean }): void => {
-      // The focus of an element says nothing.
-      if (persisted === false || (type === "focus" && target !== globalThis)) return;
-      if (type === "visibilitychange") handler(isVisible() ? "visible" : "hidden");
-      else handler(CHANGES[type] ?? (type as LifecycleChange));
-    };
-    // Whatever is for the document passes the window on its way down.
-    const how = { capture: true, signal: listening.signal };
-    if (globalThis.document) for (const type of EVENTS) addEventListener(type, pass, how);
+    for (const type in globalThis.document && CHANGES) {
+      const pass = ({ target, persisted }: Event & { persisted?: boolean }): void => {
+        // The focus of an element says nothing.
+        const isOfElement = type === "focus" && target !== globalThis;
+        if (!isOfElement && persisted !== false) handler(CHANGES[type] ?? (isVisible() ? "visible" : "hidden"));
+      };
+      // Whatever is for the document passes the window on its way down.
+      addEventListener(type, pass, { capture: true, signal: listening.signal });
+    }
     return () => listening.abort();
   },
 };

@@ -7,8 +7,7 @@ import type { WebSocketLike } from "./types.js";
 export const webSocket: Transport = {
   name: "ws",
   open({ url, environment: { WebSocket }, debug }, listener) {
-    if (!WebSocket)
-      throw new Error("there is no WebSocket here; pass `environment: { WebSocket }`, for example of `ws`");
+    if (!WebSocket) throw new Error("no WebSocket here; pass `environment: { WebSocket }`");
     const socket: WebSocketLike = new WebSocket(url);
     socket.onopen = listener.opened;
     socket.onmessage = ({ data }: { readonly data: unknown }) => {

@@ -5,26 +5,17 @@ import { patternsOf } from "./channels.js";
 import type { Emitter } from "./emitter.js";
 import { begin, type Channel, catchUp, type Entry, rest } from "./entry.js";
 import { rowcastError } from "./error.js";
+import type { Question } from "./request.js";
 import { createSeen } from "./seen.js";
 import { createTimer } from "./timer.js";
 import type { ClientFrame, Heard } from "./transport.js";
 import type { FeedEvent, Reset, SubscribeOptions, Undo } from "./types.js";
 
-/** A frame that is answered. */
-interface Question {
-  type: "hello" | "subscribe" | "unsubscribe" | "auth";
-  id: number;
-  channels?: string[];
-  since?: string;
-  token?: string | undefined;
-  tokens?: string[];
-}
+/** Channels in one request: with the longest names, and a token for each, it is below the 64 KiB of a message. */
+const CHANNELS_MAX = 100;
 
-/** What was asked of the server and is not answered yet. */
-interface Request {
-  readonly frame: Question;
-  readonly entries: readonly Entry[];
-}
+/** Wait before a request is repeated that the server could not look at, unless it says when. In milliseconds. */
+const REPEAT_MS = 5_000;
 
 /** What subscriptions need of the rest of the client. */
 export interface SubscriptionsPort extends Pick<Emitter, "emit" | "guard"> {
@@ -49,17 +40,11 @@ export interface Subscriptions {
   lost(): void;
 }
 
-/** Channels in one request: with the longest names, and a token for each, it is below the 64 KiB of a message. */
-const CHANNELS_MAX = 100;
-
-/** Wait before a request is repeated that the server could not look at, unless it says when. In milliseconds. */
-const REPEAT_MS = 5_000;
-
 export function createSubscriptions({ send, changed, emit, guard }: SubscriptionsPort): Subscriptions {
   const channels = new Map<string, Channel>();
-  const seen = createSeen();
+  const { now, last, note } = createSeen();
   const repetition = createTimer();
-  let requests = new Map<unknown, Request>();
+  let requests = new Map<unknown, Question>();
   /** The last position that was told. */
   let cursor: string | undefined;
   let lastId = 0;
@@ -84,6 +69,14 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     for (const entry of [...entries]) if (entry.channel.entries.has(entry)) guard(() => call(entry.options, entry));
   }
 
+  const askedBy = (id: unknown): Entry[] => all().filter(({ request }) => request === id);
+
+  /** They are given what comes from now on. */
+  function start(entries: readonly Entry[]): void {
+    for (const entry of entries) begin(entry, now());
+    tell(entries, ({ onSubscribed }) => onSubscribed?.());
+  }
+
   /** Whether the link tells of a time that this one has not asked for. */
   const isOvertaken = ({ request }: Entry): unknown => overtaking && request !== overtaking;
 
@@ -98,7 +91,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
           changed();
         },
         // It is asked for again on the next link.
-        (thrown) => deny(channel.name, "TOKEN", `getToken of this channel failed: ${thrown}`),
+        (thrown) => deny(channel.name, "TOKEN", `getToken failed: ${thrown}`),
       );
   }
 
@@ -112,8 +105,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
         return false;
       }
       if (channel.state === "confirmed") {
-        begin(entry, seen.now());
-        queueMicrotask(() => tell([entry], ({ onSubscribed }) => onSubscribed?.()));
+        start([entry]);
       }
       // If it is asked for, it comes with that answer.
       if (channel.state !== "unknown") return false;
@@ -147,12 +139,12 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       entry.request = lastId;
       entry.channel.state = "asked";
     }
-    requests.set(lastId, { frame, entries });
+    requests.set(lastId, frame);
     return frame;
   }
 
   function request(frame: Question): void {
-    requests.set(frame.id, { frame, entries: [] });
+    requests.set(frame.id, frame);
     send(frame as ClientFrame);
   }
 
@@ -178,7 +170,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   function leave(channel: Channel, state: Channel["state"]): void {
     channel.state = state;
     for (const entry of channel.entries) {
-      rest(entry, seen.now(), cursor);
+      rest(entry, now(), cursor);
       entry.token = undefined;
     }
   }
@@ -199,16 +191,15 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   function taken({ channels: names = [], message = "" }: Heard, code: string): void {
     for (const name of names) {
       const channel = channels.get(name);
-      const hasToken = [...(channel?.entries ?? [])].some(({ options }) => options.getToken);
-      if (channel && hasToken && code === "TOKEN_EXPIRED") leave(channel, "unknown");
+      // The token of a channel is asked for anew.
+      if (channel && code === "TOKEN_EXPIRED") leave(channel, "unknown");
       else refuse(name, code, message);
     }
     flush();
   }
 
   function subscribed({ id, channels: names = [], rejected = [], cursor: position, recovered }: Heard): void {
-    const asked = requests.get(id);
-    const since = asked?.frame.since;
+    const since = requests.get(id)?.since;
     requests.delete(id);
     if (channelsMax === 1) channelsMax = CHANNELS_MAX;
     if (since === undefined) cursor = position ?? cursor;
@@ -216,7 +207,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       // The link has yet to come to where they begin. They ask again when it is further.
       cursor = position;
       overtaking = undefined;
-      for (const entry of asked?.entries ?? []) entry.request = undefined;
+      for (const entry of askedBy(id)) entry.request = undefined;
     } else if (recovered) {
       // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
       // later, each from where it is.
@@ -224,23 +215,22 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       for (const entry of all()) {
         if (!entry.isLive) continue;
         entry.since = cursor;
-        if (overtaking) rest(entry, seen.now(), cursor);
+        if (overtaking) rest(entry, now(), cursor);
       }
       // The beginning has no other name.
       cursor = position ?? since;
     }
-    const begun: Entry[] = [];
+    const meant: Entry[] = [];
     for (const channel of names.map((name) => channels.get(name))) {
       if (!channel) continue;
       channel.state = "confirmed";
       for (const entry of channel.entries) {
-        const isMeant = id === undefined || entry.request === id || (entry.since === undefined && !isOvertaken(entry));
-        if (entry.isLive || !isMeant) continue;
-        begin(entry, seen.now());
-        begun.push(entry);
+        const isAsked = id === undefined || entry.request === id;
+        const isMeant = isAsked || (entry.since === undefined && !isOvertaken(entry));
+        if (isMeant && !entry.isLive) meant.push(entry);
       }
     }
-    tell(begun, ({ onSubscribed }) => onSubscribed?.());
+    start(meant);
     emit("subscribed", { channels: names });
     for (const { channel, code, message } of rejected) refuse(channel, code, message);
     if (since !== undefined && !recovered) caughtUp();
@@ -262,7 +252,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       // Whoever waits to ask for the past still does.
       if (entry.isBehind && !entry.isLive) continue;
       catchUp(entry);
-      if (entry.channel.state === "confirmed") begin(entry, seen.now());
+      if (entry.channel.state === "confirmed") begin(entry, now());
     }
     tell(entries, ({ onReset }) => onReset?.(reset));
     emit("reset", reset);
@@ -275,26 +265,24 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     for (const pattern of names.flatMap(patternsOf)) {
       for (const entry of channels.get(pattern)?.entries ?? []) if (entry.isLive) found.add(entry);
     }
-    const last = seen.last(told);
+    const number = last(told);
     const owed = [...found].filter(
-      ({ gaps }) => last === undefined || gaps.some(([after, upto]) => last > after && last <= upto),
+      ({ gaps }) => number === undefined || gaps.some(([after, upto]) => number > after && number <= upto),
     );
-    if (owed.length) seen.note(told);
+    if (owed.length) note(told);
     tell(owed, (_, { handler }) => handler(told));
   }
 
   /** The server has refused a request, and nothing was changed by it. */
   function failed({ id, code = "", message = "", retryAfterMs = REPEAT_MS }: Heard): void {
     const asked = requests.get(id);
+    const { channels: names = [] } = asked ?? {};
     const isLater = code === "RATE_LIMIT_EXCEEDED" || code === "UNAVAILABLE";
     // It may not say what it did not look at: whatever is not answered by then.
     if (isLater) repetition.set(repeat, retryAfterMs);
-    if (isLater || !asked) {
-      emit("error", rowcastError(code, message, isLater));
-      return;
-    }
-    const { frame, entries } = asked;
-    const { type, channels: names = [], since } = frame;
+    if (isLater || !names[1]) emit("error", rowcastError(code, message, isLater));
+    if (isLater || !asked) return;
+    const entries = askedBy(id);
     requests.delete(id);
     if (lookBack === id) endLookBack();
     for (const entry of entries) {
@@ -302,26 +290,21 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       entry.channel.state = "unknown";
     }
     // Nobody knows yet who is asking.
-    if (type === "hello") {
-      request({ type, id: ++lastId, token: lastToken });
-    }
+    if (asked.type === "hello") request({ type: "hello", id: ++lastId, token: lastToken });
     if (code === "CURSOR_INVALID") {
-      if (since === cursor) cursor = undefined;
+      if (asked.since === cursor) cursor = undefined;
       entries.forEach(catchUp);
       reset({ reason: "cursor_invalid" }, entries);
-    } else if (names.length > 1) {
-      // One of them may be the reason: it is found by halves.
-      channelsMax = Math.ceil(names.length / 2);
     } else {
-      channelsMax = CHANNELS_MAX;
-      emit("error", rowcastError(code, message));
-      for (const name of names) refuse(name, code, message);
+      // If they are several, one of them may be the reason: it is found by halves.
+      channelsMax = names[1] ? Math.ceil(names.length / 2) : CHANNELS_MAX;
+      if (!names[1]) for (const name of names) refuse(name, code, message);
     }
     flush();
   }
 
   function repeat(): void {
-    for (const { frame } of requests.values()) if (frame.type !== "hello") send(frame as ClientFrame);
+    for (const frame of requests.values()) if (frame.type !== "hello") send(frame as ClientFrame);
   }
 
   return {
@@ -332,7 +315,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       channels.set(name, channel);
       const { since } = options;
       const isBehind = since !== undefined;
-      const gaps: Entry["gaps"] = [[isBehind ? 0 : seen.now(), Infinity]];
+      const gaps: Entry["gaps"] = [[isBehind ? 0 : now(), Infinity]];
       const blank = { isLive: false, request: undefined, token: undefined };
       const entry: Entry = { channel, handler, options, since, isBehind, gaps, ...blank };
       channel.entries.add(entry);
@@ -412,7 +395,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     lost() {
       isOpen = false;
       repetition.clear();
-      for (const entry of all()) rest(entry, seen.now(), cursor);
+      for (const entry of all()) rest(entry, now(), cursor);
     },
   };
 }

@@ -124,7 +124,7 @@ describe("opening", () => {
     vi.unstubAllGlobals();
     const nowhere = createClient();
     nowhere.connect();
-    expect(nowhere.status.error?.message).toContain("check the url");
+    expect(nowhere.status.error?.message).toContain("check url");
   });
 });
 
@@ -256,7 +256,7 @@ describe("tokens", () => {
     expect(scene.links).toHaveLength(1);
     expect(scene.client.status).toMatchObject({
       state: "error",
-      error: { code: "UNAUTHORIZED", message: "your token has expired" },
+      error: { code: "TOKEN", message: "your token has expired" },
     });
     expect(JSON.stringify(scene.statuses)).not.toContain("secret");
   });
@@ -267,7 +267,7 @@ describe("tokens", () => {
     scene.link.open().end(4001, { reason: "no token" });
     expect(scene.client.status).toMatchObject({
       state: "error",
-      error: { message: "no token; give createClient a getToken" },
+      error: { message: "no token; pass getToken" },
     });
   });
 

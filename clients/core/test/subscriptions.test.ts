@@ -343,7 +343,7 @@ describe("a token of its own", () => {
     });
     const link = await scene.connected("a");
     await scene.wait(10_000);
-    expect(told).toEqual(["TOKEN: getToken of this channel failed: Error: down"]);
+    expect(told).toEqual(["TOKEN: getToken failed: Error: down"]);
     link.end();
     await scene.wait(1_000);
     scene.link.welcome();

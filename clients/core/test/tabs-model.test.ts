@@ -21,8 +21,9 @@ const CHANNELS = ["tasks", "plans"] as const;
 
 type Step =
   | { readonly do: "open"; readonly channel: 0 | 1 }
-  | { readonly do: "emit"; readonly rows: readonly (0 | 1)[] }
+  | { readonly do: "emit"; readonly rows: readonly (0 | 1)[]; readonly afterTurns: number }
   | { readonly do: "cut"; readonly afterFrames: number }
+  | { readonly do: "flow"; readonly count: number }
   | { readonly do: "restart" }
   | { readonly do: "wait"; readonly ms: number }
   | { readonly do: "close" | "crash" | "hang" | "recover" | "suspend" | "resume" | "flush"; readonly tab: number }
@@ -35,9 +36,15 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
     { weight: 3, arbitrary: fc.record({ do: fc.constant("open" as const), channel: one }) },
     {
       weight: 8,
-      arbitrary: fc.record({ do: fc.constant("emit" as const), rows: fc.array(one, { minLength: 1, maxLength: 3 }) }),
+      arbitrary: fc.record({
+        do: fc.constant("emit" as const),
+        rows: fc.array(one, { minLength: 1, maxLength: 3 }),
+        // In the middle of what tabs and server say to each other.
+        afterTurns: fc.oneof(fc.constant(0), fc.nat(120)),
+      }),
     },
     { weight: 2, arbitrary: fc.record({ do: fc.constant("cut" as const), afterFrames: fc.nat(4) }) },
+    { weight: 3, arbitrary: fc.record({ do: fc.constant("flow" as const), count: fc.nat(150) }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant("restart" as const) }) },
     {
       weight: 6,
@@ -100,12 +107,21 @@ async function play(all: readonly Step[]): Promise<void> {
   const committed: { readonly n: number; readonly channel: string }[] = [];
   const open = (channel: 0 | 1) =>
     pages.push(new Page(browser.open(), CHANNELS[channel], server, () => committed.length));
+  const emit = (channels: readonly (0 | 1)[]) => {
+    const rows = channels.map((channel, k) => ({ n: committed.length + k, channel: CHANNELS[channel] }));
+    committed.push(...rows);
+    server.commit(rows.map(({ n, channel }) => ({ channel, type: "x.y", payload: n })));
+  };
   const perform = async (step: Step): Promise<void> => {
     if (step.do === "open") open(step.channel);
     else if (step.do === "emit") {
-      const rows = step.rows.map((channel, k) => ({ n: committed.length + k, channel: CHANNELS[channel] }));
-      committed.push(...rows);
-      server.commit(rows.map(({ n, channel }) => ({ channel, type: "x.y", payload: n })));
+      for (let turn = 0; turn < step.afterTurns; turn += 1) await Promise.resolve();
+      emit(step.rows);
+    } else if (step.do === "flow") {
+      for (let turn = 0; turn < step.count; turn += 1) {
+        await Promise.resolve();
+        if (turn % 3 === 0) emit([turn % 2 === 0 ? 0 : 1]);
+      }
     } else if (step.do === "cut") server.cut(step);
     else if (step.do === "restart") server.restart({ retryAfterMs: 300 });
     else if (step.do === "wait") await vi.advanceTimersByTimeAsync(step.ms);

@@ -4,8 +4,8 @@ import { spawnSync } from "node:child_process";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import { build } from "esbuild";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { build, type Rollup } from "vite";
 
 import type { Findings, Plan } from "./page.js";
 
@@ -79,18 +79,17 @@ export class Chromium {
 
   static async start(): Promise<Chromium> {
     const entry = new URL("page.ts", import.meta.url).pathname;
-    const bundle = await build({
-      entryPoints: [entry],
-      bundle: true,
-      write: false,
-      platform: "browser",
-      target: "es2022",
+    const built = await build({
+      configFile: false,
+      logLevel: "error",
+      build: { write: false, minify: false, lib: { entry, formats: ["es"], fileName: "page" } },
     });
-    const script = bundle.outputFiles[0]?.text ?? "";
+    const [output] = built as Rollup.RollupOutput[];
+    const script = output?.output[0].code ?? "";
     const site = createServer((request, response) => {
       const isScript = request.url === "/page.js";
       response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
-      response.end(isScript ? script : "<!doctype html><title>page</title><script src=/page.js></script>");
+      response.end(isScript ? script : "<!doctype html><title>page</title><script type=module src=/page.js></script>");
     });
     await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve));
     // Without a profile of its own Playwright makes a new one, and removes it.

@@ -1,6 +1,7 @@
 // What runs in each tab: a client that notes all numbers it is given, at the command of the test.
 
-import { type Client, createClient, type Status, webSocket } from "../../core/src/index.js";
+import { longPoll, sse } from "../../core/src/fallback/index.js";
+import { type Client, createClient, type RowcastError, type Status, webSocket } from "../../core/src/index.js";
 import { tabs } from "../../core/src/tabs/index.js";
 
 /** What the test may choose. */
@@ -22,6 +23,8 @@ export interface Plan {
 export interface Findings {
   readonly numbers: readonly number[];
   readonly status: Status;
+  /** The error of the status: its members do not come along. */
+  readonly error: Pick<RowcastError, "code" | "closeCode"> | undefined;
   readonly resets: number;
   /** Every state there was, in order. */
   readonly states: readonly string[];
@@ -40,7 +43,7 @@ declare global {
   }
 }
 
-const ways = { ws: webSocket, sse: webSocket, poll: webSocket };
+const ways = { ws: webSocket, sse, poll: longPoll };
 const numbers: number[] = [];
 const states: string[] = [];
 let resets = 0;
@@ -68,7 +71,12 @@ window.begin = (plan) => {
   client.subscribe(channel, handler, since === undefined ? {} : { since });
 };
 
+function errorOf(error: RowcastError | undefined): Findings["error"] {
+  return error && { code: error.code, closeCode: error.closeCode };
+}
+
 window.findings = () => ({
+  error: errorOf(window.client?.status.error),
   numbers,
   states,
   resets,

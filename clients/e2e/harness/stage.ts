@@ -1,10 +1,10 @@
-// A database, a server, the proxy before it, and a browser with tabs: what each test begins with.
+// A database, a server, the relay before it, and a browser with tabs: what each test begins with.
 
 import { expect } from "vitest";
 
 import type { Chromium, Tab } from "./chromium.js";
 import type { Findings, Plan } from "./page.js";
-import { Proxy } from "./proxy.js";
+import { Relay } from "./relay.js";
 import { Database, type Row, Rowcast } from "./rowcast.js";
 
 /** Clients of tests come back sooner than others. Milliseconds. */
@@ -17,30 +17,39 @@ export const SOON: { readonly reconnectInterval: number; readonly reconnectMaxIn
 export interface Stage {
   readonly database: Database;
   readonly server: Rowcast;
-  readonly proxy: Proxy;
-  /** The page's plan, with the URL of the proxy. */
+  readonly relay: Relay;
+  /** The page's plan, with the URL of the relay. */
   plan(more?: Partial<Plan>): Plan;
-  /** Another tab of the same browser, with the client begun. */
-  open(more?: Partial<Plan>): Promise<Tab>;
+  /** Another tab of the same browser, with the client begun. `token` answers its `getToken`. */
+  open(more?: Partial<Plan>, token?: (reason: string) => string): Promise<Tab>;
   /** The position of now. */
   cursor(): Promise<string>;
   stop(): Promise<void>;
 }
 
-export async function stage(chromium: Chromium, ...flags: readonly string[]): Promise<Stage> {
+/** What the server asks for. */
+export interface StageOptions {
+  /** A token. */
+  readonly isPrivate?: boolean;
+  readonly flags?: readonly string[];
+}
+
+export async function stage(chromium: Chromium, { isPrivate = false, flags = [] }: StageOptions = {}): Promise<Stage> {
   const database = new Database();
-  const server = await Rowcast.start(database, "--allow-origin", chromium.origin, ...flags);
-  const proxy = await Proxy.start(server.port);
+  const key = isPrivate ? ["--jwt-secret-file", database.keyFile] : [];
+  const server = await Rowcast.start(database, "--allow-origin", chromium.origin, ...key, ...flags);
+  const relay = await Relay.start(server.port);
   const context = await chromium.context();
-  const plan = (more: Partial<Plan> = {}): Plan => ({ url: `ws://${proxy.host}/ws`, ...SOON, ...more });
+  const plan = (more: Partial<Plan> = {}): Plan => ({ url: `ws://${relay.host}/ws`, ...SOON, ...more });
   return {
     database,
     server,
-    proxy,
+    relay,
     plan,
-    async open(more) {
+    async open(more, token) {
       const tab = await chromium.tab(context);
-      await tab.begin(plan(more));
+      if (token !== undefined) await tab.page.exposeFunction("token", token);
+      await tab.begin(plan({ hasTokens: token !== undefined, ...more }));
       return tab;
     },
     async cursor() {
@@ -49,7 +58,7 @@ export async function stage(chromium: Chromium, ...flags: readonly string[]): Pr
     },
     async stop() {
       await context.close();
-      await proxy.stop();
+      await relay.stop();
       await server.stop();
       database.remove();
     },
@@ -74,7 +83,18 @@ export function expectAll({ numbers, resets }: Findings, count: number): void {
     numbers: numbers.length,
     missing: missing.slice(0, 10),
     twice: numbers.length - seen.size,
-    misplaced: misplaced.slice(0, 10),
+    runs: misplaced.length > 0 ? runsOf(numbers) : "",
     resets,
-  }).toEqual({ numbers: count, missing: [], twice: 0, misplaced: [], resets: 0 });
+  }).toEqual({ numbers: count, missing: [], twice: 0, runs: "", resets: 0 });
+}
+
+/** Numbers that follow each other, as "1–40 81–120". */
+function runsOf(numbers: readonly number[]): string {
+  const runs: [number, number][] = [];
+  for (const n of numbers) {
+    const last = runs.at(-1);
+    if (last !== undefined && n === last[1] + 1) last[1] = n;
+    else runs.push([n, n]);
+  }
+  return runs.map(([from, to]) => `${from}–${to}`).join(" ");
 }

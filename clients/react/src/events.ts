@@ -15,7 +15,7 @@ import type {
 import { useEffect, useReducer, useRef } from "react";
 import { useClient, useLatest } from "./client-context.js";
 import type { QueryClientLike } from "./refresh.js";
-import { refresh } from "./refresh.js";
+import { RESET_MS, refresh } from "./refresh.js";
 import { useWebSocketState } from "./status.js";
 import { entityIdOf, partsOf } from "./ws-event.js";
 
@@ -123,7 +123,7 @@ function useEvents(options: UseRealtimeEventsOptions = {}): RealtimeEvents<FeedE
     const undos = [
       client.on("reset", (reset) => {
         const { queryClient, autoInvalidate = true, onReset } = latest.current;
-        if (queryClient && autoInvalidate) refresh(queryClient, {}, true);
+        if (queryClient && autoInvalidate) refresh(queryClient, {}, RESET_MS);
         onReset?.(reset);
       }),
       client.on("status", (status) => {

@@ -227,11 +227,11 @@ test("a component that goes during its debounce does not leave others with old d
   backend.insert("coffee");
   await pass(10);
   debounced.unmount();
-  await pass(50);
+  await pass(500);
   expect(backend.fetches - before).toBe(1);
 });
 
-test("the echo of one's own mutation fetches nothing, that of others does", async () => {
+test("the echo of one's own mutation fetches nothing at once, that of others does", async () => {
   const all = stage();
   const { result: mine } = all.hook(() => useMutationOrigin());
   const { origin } = mine.current;
@@ -240,12 +240,27 @@ test("the echo of one's own mutation fetches nothing, that of others does", asyn
   await pass(1_000);
   const before = backend.fetches;
   backend.insert("mine", { origin });
-  await pass(1_000);
+  await pass(1_900);
   expect(backend.fetches - before).toBe(0);
   backend.insert("other", { origin: "somebody" });
   backend.insert("none");
   await pass(1_000);
   expect(backend.fetches - before).toBeGreaterThan(0);
+});
+
+test("a fast typist fetches once, in the end", async () => {
+  const all = stage();
+  const { result, backend } = list(all, { ignoreOrigin: "me" });
+  await pass(1_000);
+  const before = backend.fetches;
+  for (let at = 0; at < 50; at += 1) {
+    backend.insert(`${at}`, { origin: "me" });
+    await pass(100);
+  }
+  expect(backend.fetches - before).toBe(0);
+  await pass(3_000);
+  expect(backend.fetches - before).toBe(1);
+  expect(result.current).toHaveLength(50);
 });
 
 test("an own echo during a fetch that may not have seen it is followed by another fetch", async () => {
@@ -256,7 +271,7 @@ test("an own echo during a fetch that may not have seen it is followed by anothe
   void all.queryClient.refetchQueries();
   await pass(10);
   backend.insert("mine", { origin: "me" });
-  await pass(2_000);
+  await pass(3_000);
   expect(result.current).toEqual(["mine"]);
 });
 
@@ -286,8 +301,7 @@ test("what happens while it is not enabled is fetched when it is again", async (
   expect(result.current).toEqual(["meanwhile"]);
 });
 
-test("a reset fetches once, within two seconds and not at once", async () => {
-  vi.spyOn(Math, "random").mockReturnValue(0.5);
+test("a reset fetches once, within two seconds", async () => {
   const all = stage();
   const { result, backend } = list(all);
   all.hook(() => useRealtimeSync({ channel: "tasks", queryKey: ["tasks"] }));
@@ -295,11 +309,20 @@ test("a reset fetches once, within two seconds and not at once", async () => {
   const before = backend.fetches;
   backend.rows.push("told by nobody");
   all.server.reset("retention");
-  await pass(900);
-  expect(backend.fetches - before).toBe(0);
-  await pass(1_100);
+  await pass(2_100);
   expect(backend.fetches - before).toBe(1);
   expect(result.current).toEqual(["told by nobody"]);
+});
+
+test("pages do not all refetch at the same moment after a reset", async () => {
+  const waits = new Set<number>();
+  for (let page = 0; page < 10; page += 1) {
+    vi.resetModules();
+    waits.add((await import("../src/refresh.js")).RESET_MS);
+  }
+  expect(waits.size).toBe(10);
+  expect(Math.max(...waits)).toBeLessThanOrEqual(2_001);
+  expect(Math.min(...waits)).toBeGreaterThan(0);
 });
 
 test("after a cut, what was missed comes as events", async () => {

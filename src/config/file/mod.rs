@@ -33,6 +33,9 @@ const SECTIONS: [(&str, &str); 2] = [("endpoint", "[[endpoint]]"), ("preset", "[
 /// Larger ones, in bytes, are no configuration.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// How a setting is written.
+const EXAMPLE: &str = "listen = \"127.0.0.1:3001\"";
+
 /// Below this similarity, of 1, a key is not what somebody meant.
 const SIMILARITY_MIN: f64 = 0.6;
 
@@ -117,7 +120,7 @@ impl ConfigFile {
     pub fn parse(path: &Path, text: String) -> Result<Self, Error> {
         let root = match DeTable::parse(&text) {
             Ok(root) => root.into_inner(),
-            Err(error) => return Err(syntax_error(path, &text, &error)),
+            Err(error) => return Err(syntax_error(path, &text, &error, EXAMPLE)),
         };
         let lines = Lines::of(text.as_bytes());
         let mut spans: Vec<_> = root
@@ -182,12 +185,18 @@ impl fmt::Debug for ConfigFile {
     }
 }
 
-fn error_at(path: &Path, line: usize, text: impl fmt::Display) -> Error {
+/// An error that names a line of a file.
+pub(crate) fn error_at(path: &Path, line: usize, text: impl fmt::Display) -> Error {
     Error::Config(format!("{}:{line}: {text}", path.display()))
 }
 
-/// What the parser shows of the line is left out, as it may be a secret.
-fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+/// What the parser shows of the line is left out, as it may be a secret. `example` is how a text is set.
+pub(crate) fn syntax_error(
+    path: &Path,
+    text: &str,
+    error: &toml::de::Error,
+    example: &str,
+) -> Error {
     let span = error.span().unwrap_or_default();
     let line = Lines::of(text.as_bytes()).at(span.start);
     let before = text.get(..span.start).unwrap_or(text);
@@ -199,7 +208,7 @@ fn syntax_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
         let key = text.get(span).unwrap_or_default().trim();
         format!(" {key:?}; keep one of them")
     } else if is_bare(text[line_start..].lines().next().unwrap_or_default()) {
-        "; texts stand in quotes, as in listen = \"127.0.0.1:3001\"".to_owned()
+        format!("; texts stand in quotes, as in {example}")
     } else {
         String::new()
     };
@@ -218,22 +227,22 @@ fn is_bare(line: &str) -> bool {
 
 /// Where the lines of a text begin.
 #[derive(Clone)]
-struct Lines(Vec<usize>);
+pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
-    fn of(text: &[u8]) -> Self {
+    pub fn of(text: &[u8]) -> Self {
         let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
         Self(ends.map(|(end, _)| end + 1).collect())
     }
 
     /// The line of an offset in bytes; the first is 1. O(log n) in lines.
-    fn at(&self, offset: usize) -> usize {
+    pub fn at(&self, offset: usize) -> usize {
         self.0.partition_point(|&start| start <= offset) + 1
     }
 }
 
 /// The word that somebody who wrote this one has meant, if one is close to it.
-fn closest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // pollInterval and poll-interval are poll_interval.
     let plain = |text: &str| text.replace(['_', '-'], "").to_lowercase();
     let wanted = plain(word);

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::yield_now;
 
 use super::access::Access;
-use super::catch_up::{CatchUp, Join, Joined, Wishes};
+use super::catch_up::{CatchUp, Change, Join, Joined, Wishes};
 use super::census::Census;
 use super::history::BatchNumber;
 use super::index::{Index, SlotId, SubscriptionsOf as _};
@@ -118,7 +118,7 @@ impl Shard {
                 since,
                 permits,
             } => {
-                self.subscribe(connection, id, &channels, since, permits);
+                self.subscribe(connection, id.as_ref(), &channels, &since, permits);
             }
             Request::Unsubscribe {
                 connection,
@@ -225,18 +225,22 @@ impl Shard {
             .collect()
     }
 
-    /// Leaves a client to a task of its own, from a position on, until it has caught up.
+    /// Leaves a client to a task of its own, from here on, until it has caught up. `next` is the first batch that it does not
+    /// have, and `told` the position that it has been told.
     fn fall_behind(
         &mut self,
         slot_id: SlotId,
         patterns: &[ChannelPattern],
-        position: Cursor,
-        next: BatchNumber,
-    ) -> Arc<Wishes> {
-        let mut reader = Reader::new(self.sources.clone(), position, Some(next));
+        next: Option<BatchNumber>,
+        told: Option<Cursor>,
+        first: Vec<Change>,
+    ) {
+        let position = &self.position;
+        let mut reader = Reader::new(self.sources.clone(), position.clone(), next);
         reader.interests().add(patterns, None);
         let slot = self.slots.get_mut(slot_id);
-        let wishes = Arc::new(Wishes::default());
+        // Its first wish is there before it begins.
+        let wishes = Arc::new(Wishes::new(told, first));
         slot.catching_up = Some(Arc::clone(&wishes));
         let task = CatchUp {
             connection: slot.connection,
@@ -250,7 +254,6 @@ impl Shard {
             asked: Vec::new(),
         };
         tokio::spawn(task.run());
-        wishes
     }
 
     /// Takes a client back that has caught up.
@@ -390,7 +393,13 @@ impl Shard {
             Written::Full => {
                 self.sources.counters.slow_connections.add(1);
                 let patterns = self.patterns_of(id);
-                self.fall_behind(id, &patterns, self.position.clone(), number);
+                self.fall_behind(
+                    id,
+                    &patterns,
+                    Some(number),
+                    Some(self.position.clone()),
+                    Vec::new(),
+                );
                 0
             }
         }

@@ -8,6 +8,7 @@ use super::super::index::{SlotId, SubscriptionsOf as _};
 use super::Shard;
 use super::lifetime::expires_at;
 use crate::auth::{Grants, Identity, Permit};
+use crate::cursor::Cursor;
 use crate::event::ChannelPattern;
 use crate::protocol::{ErrorCode, Rejected, RequestId, ServerFrame, Since};
 
@@ -27,9 +28,9 @@ impl Shard {
     pub(super) fn subscribe(
         &mut self,
         connection: u64,
-        id: Option<RequestId>,
+        id: Option<&RequestId>,
         channels: &[ChannelPattern],
-        since: Since,
+        since: &Since,
         permits: Vec<Permit>,
     ) {
         let Some(slot_id) = self.slots.find(connection) else {
@@ -53,7 +54,7 @@ impl Shard {
         };
         if let Some((found, what)) = excess {
             let message = format!("at most {limit} {what}, and this makes {found}");
-            self.refuse_for_limit(connection, id.as_ref(), &message);
+            self.refuse_for_limit(connection, id, &message);
             return;
         }
         slot.access.permit(permits);
@@ -72,7 +73,7 @@ impl Shard {
                 own.len(),
                 new.len()
             );
-            self.refuse_for_limit(connection, id.as_ref(), &message);
+            self.refuse_for_limit(connection, id, &message);
             return;
         }
         let before = self.patterns_of(slot_id);
@@ -83,10 +84,6 @@ impl Shard {
         }
         let slot = self.slots.get_mut(slot_id);
         slot.access.asked(&admitted, || before.clone());
-        let text = match &since {
-            Since::Cursor(cursor) => Some(cursor.to_string()),
-            Since::Now | Since::Earliest => None,
-        };
         let names: Vec<_> = admitted
             .channels
             .iter()
@@ -112,22 +109,54 @@ impl Shard {
             .subscriptions_denied
             .add(rejected.len() as u64);
         let is_something = !names.is_empty();
-        self.reply(connection, |cursor| ServerFrame::Subscribed {
-            id: id.as_ref(),
-            channels: &names,
-            rejected: &rejected,
-            granted: &granted,
-            // Whoever is cut off before it has caught up asks again from there.
-            cursor: match since {
-                Since::Now => cursor,
-                Since::Earliest => None,
-                Since::Cursor(_) => text.as_deref(),
-            },
-            recovered: is_something && since != Since::Now,
-        });
-        if is_something {
-            let parts = admitted.parts.into_iter().collect();
-            self.go_on_from(slot_id, id, parts, since, text.as_deref(), &before);
+        let recovered = is_something && *since != Since::Now;
+        let answer = |shard: &Self, told: Option<&Cursor>| {
+            let told = told.map(Cursor::to_string);
+            shard.reply(connection, |cursor| ServerFrame::Subscribed {
+                id,
+                channels: &names,
+                rejected: &rejected,
+                granted: &granted,
+                cursor: if recovered { told.as_deref() } else { cursor },
+                recovered,
+            });
+        };
+        if !is_something {
+            return answer(self, None);
+        }
+        let change = Change::Subscribe {
+            id: id.cloned(),
+            channels: admitted.parts.iter().cloned().collect(),
+            since: since.clone(),
+            now: self.position.clone(),
+        };
+        let slot = self.slots.get_mut(slot_id);
+        if let Some(wishes) = slot.catching_up.clone() {
+            if !wishes.subscribe(change, |told| answer(self, told)) {
+                self.flooded(slot_id);
+            }
+            return;
+        }
+        // Its last task may have sent it what this shard has not handed out.
+        let is_ahead = slot.from > self.next;
+        // Whoever is cut off before it has caught up asks again from there, for all that it has.
+        let told = match since {
+            Since::Now | Since::Earliest => None,
+            Since::Cursor(cursor) if before.is_empty() => Some(cursor.clone()),
+            Since::Cursor(cursor) => self.position.earlier(cursor),
+        };
+        answer(self, told.as_ref());
+        match since {
+            Since::Now => {}
+            Since::Cursor(cursor) if *cursor == self.position && !is_ahead => {
+                let edge = Arc::clone(&self.edge);
+                self.reply(connection, |_| ServerFrame::CaughtUp { id, cursor: &edge });
+            }
+            Since::Cursor(_) | Since::Earliest => {
+                // Rather it has something again than that the new ones miss it.
+                let next = (!is_ahead).then_some(self.next);
+                self.fall_behind(slot_id, &before, next, told, vec![change]);
+            }
         }
     }
 
@@ -140,45 +169,6 @@ impl Shard {
             limit: Some(self.options.subscriptions_max),
             retry_after_ms: None,
         });
-    }
-
-    /// Gives a client what it missed of what it has subscribed to.
-    fn go_on_from(
-        &mut self,
-        slot_id: SlotId,
-        id: Option<RequestId>,
-        channels: Vec<ChannelPattern>,
-        since: Since,
-        text: Option<&str>,
-        before: &[ChannelPattern],
-    ) {
-        let slot = self.slots.get_mut(slot_id);
-        if let Some(wishes) = &slot.catching_up {
-            let change = Change::Subscribe {
-                id,
-                channels,
-                since,
-            };
-            if !wishes.add(change) {
-                self.flooded(slot_id);
-            }
-        } else if text == Some(&*self.edge) {
-            let edge = Arc::clone(&self.edge);
-            let connection = slot.connection;
-            self.reply(connection, |_| ServerFrame::CaughtUp {
-                id: id.as_ref(),
-                cursor: &edge,
-            });
-        } else if since != Since::Now {
-            // A client is taken to have what it has from before this.
-            let next = self.next.max(slot.from);
-            let wishes = self.fall_behind(slot_id, before, self.position.clone(), next);
-            wishes.add(Change::Subscribe {
-                id,
-                channels,
-                since,
-            });
-        }
     }
 
     pub(super) fn unsubscribe(
@@ -291,6 +281,7 @@ impl Shard {
             && !wishes.add(Change::Regrant {
                 left: left.clone(),
                 joined,
+                now: self.position.clone(),
             })
         {
             self.flooded(slot_id);

@@ -10,6 +10,7 @@ mod life;
 mod probe;
 mod retention;
 mod rows;
+mod sample;
 mod slot;
 
 use std::str::FromStr as _;
@@ -36,6 +37,7 @@ use life::{Durable, Life, epoch_of, leave_mark, lives_since, primary};
 pub(crate) use probe::PostgresProbe;
 pub use retention::PostgresPrune;
 use rows::{Frozen, Wanted};
+pub(crate) use sample::read_samples;
 
 /// The channel of `NOTIFY`. It is a constant of migration 0002 too.
 const NOTIFY_CHANNEL: &str = "rowcast";

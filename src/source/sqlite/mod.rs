@@ -9,6 +9,7 @@ mod life;
 mod probe;
 mod retention;
 mod rows;
+mod sample;
 mod slot;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ use life::{Known, begin_epoch, epoch_of, get_to_know, present};
 pub(crate) use probe::SqliteProbe;
 pub use retention::SqlitePrune;
 use rows::Wanted;
+pub(crate) use sample::read_samples;
 
 /// Waits of a statement for another process' lock, before it fails and is tried again later.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

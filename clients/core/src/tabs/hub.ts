@@ -1,36 +1,36 @@
 // The leader's part: has the connection, asks for all tabs, gives each tab its answers, and everybody the events.
 
 import type { ClientFrame, Link, LinkEnd, LinkTarget, ServerFrame, Transport } from "../transport.js";
-import { ALONE, HANDED_OVER, HI, type Message, OPENED, type Told } from "./messages.js";
+import { ALONE, HANDED_OVER, OPEN, OPENING, type TabMessage, type Told } from "./messages.js";
 
-/** Begins to lead: with one connection. `again` begins anew once that has ended. Gives how to stop. */
+/** Begins to lead: with one connection. `over` is called once that has ended. Gives how to stop. */
 export function hub(
   transport: Transport,
   target: LinkTarget,
   locks: Pick<LockManager, "request">,
   channel: BroadcastChannel,
-  again: () => void,
+  over: () => void,
 ): () => void {
   const generation = Math.random();
   /** What each tab receives. */
   const tabs = new Map<string, Set<string>>();
   /** Who gets the answers to a request. */
-  const asked = new Map<unknown, (answer: ServerFrame) => void>();
+  const asked = new Map<unknown, (answer: ServerFrame) => unknown>();
   let told = 0;
   let requests = 0;
   let link: Link | undefined;
-  let isOpen = false;
+  let line: typeof OPENING | typeof OPEN = OPENING;
   /** Whose hello began the session; which tokens are of the same user; what the server said. */
   let opener = "";
   const tokens = new Set<string | undefined>();
   let welcome: ServerFrame | undefined;
   /** The request for the past that has not caught up, and whose it is. There is one at a time, so that one cursor is right. */
-  let busy: number | undefined;
+  let busy: number | string | undefined;
   let asker = "";
   /** Who is sent the past, which the others are not to be given; where they go on from, afterwards. */
   let reader = "";
   let position: string | undefined;
-  let waiting: (() => void)[] = [];
+  const waiting: (() => void)[] = [];
 
   const tell = (to: string, what?: Told) => channel.postMessage([generation, ++told, to, what]);
 
@@ -45,55 +45,59 @@ export function hub(
     tell(welcome ? "" : opener, end);
     tell("", HANDED_OVER);
     stop();
-    again();
+    over();
   };
 
-  const end = () => closed({ code: 1006, reason: "no answer" });
+  const end = () => closed({ code: 1006, reason: "" });
 
   const enter = (tab: string) => {
     if (!tabs.has(tab)) {
       tabs.set(tab, new Set());
       locks.request(tab, () => {
-        leave(tab, tabs.get(tab) ?? []);
-        if (tabs.delete(tab) && !tabs.size) end();
+        leave(tab);
+        tabs.delete(tab);
       });
     }
     link ??= transport.open(target, {
       opened() {
-        isOpen = true;
-        tell("", OPENED);
+        line = OPEN;
+        tell("", OPEN);
       },
       frame(frame) {
         const { id, type, cursor } = frame;
         const answered = asked.get(id);
-        const isReset = type === "reset";
         if (type === "welcome") welcome = frame;
+        if (type === "reset") reader = busy = "";
         if (answered) answered(frame);
-        else tell(isReset ? "" : (type === "auth_expiring" && tabs.keys().next().value) || reader, frame);
+        // What tells a position is for those who are there.
+        else if (cursor || type === "event") tell(reader, frame);
+        else tell(type === "auth_expiring" ? ([...tabs.keys()][0] as string) : "", frame);
         if (id === busy && frame.recovered) reader = asker;
-        else if (isReset || (id === busy && type !== "welcome")) {
-          const since = reader && !isReset && position !== cursor ? position : undefined;
-          busy = undefined;
-          reader = "";
-          // Once for all, as it is the same for all.
-          if (since) subscribe("", { type: "subscribe", since, channels: all() });
+        else if (id === busy && type !== "welcome") {
+          busy = "";
+          if (reader && position && position !== cursor) {
+            // Once for all, as it is the same for all. Until the answer comes, what is new goes to the reader alone.
+            subscribe("", { type: "subscribe", since: position, channels: all() });
+          } else reader = "";
         }
         if (!reader) position = cursor ?? position;
-        const ready = waiting;
-        waiting = [];
-        for (const go of ready) go();
+        // It was asked too much, and does not name what it did not look at: all begin anew.
+        if (!id && frame.limit) end();
+        for (const go of waiting.splice(0)) go();
       },
       alive: () => tell(""),
       closed,
     });
-    tell(tab, isOpen ? OPENED : HI);
+    tell(tab, line);
   };
 
   /** The answer has the tab's own id again. When the token ends is the hub's affair. */
-  const answer = (tab: string, { id }: { readonly id?: unknown }, frame: ServerFrame | undefined) =>
-    tab && tell(tab, { ...frame, id, expiresAt: undefined } as ServerFrame);
+  const answer =
+    (tab: string, { id }: { readonly id?: unknown }) =>
+    (frame: ServerFrame | undefined): unknown =>
+      tab && tell(tab, { ...frame, id, expiresAt: undefined } as ServerFrame);
 
-  const ask = (tab: string, frame: object, answered = (found: ServerFrame): unknown => answer(tab, frame, found)) => {
+  const ask = (tab: string, frame: object, answered: (answer: ServerFrame) => unknown = answer(tab, frame)) => {
     asked.set(++requests, answered);
     link?.send({ ...(frame as ClientFrame), id: requests });
   };
@@ -102,18 +106,16 @@ export function hub(
     const { channels = [] } = frame;
     for (const channel of channels) tabs.get(tab)?.add(channel);
     ask(tab, frame);
-    busy = channels.length && requests;
+    busy = channels[0] && requests;
     asker = tab;
   };
 
   const all = () => [...tabs.values()].flatMap((channels) => [...channels]);
 
   /** The server is told to stop only what no other tab receives. */
-  const leave = (tab: string, channels: Iterable<string>) => {
-    const rest = [...channels].filter((channel) => {
-      tabs.get(tab)?.delete(channel);
-      return !all().includes(channel);
-    });
+  const leave = (tab: string, channels = [...(tabs.get(tab) ?? [])]) => {
+    for (const channel of channels) tabs.get(tab)?.delete(channel);
+    const rest = channels.filter((channel) => !all().includes(channel));
     if (rest[0]) link?.send({ type: "unsubscribe", channels: rest } as unknown as ClientFrame);
   };
 
@@ -125,7 +127,7 @@ export function hub(
       const { token, channels } = frame;
       const admit = () => {
         tokens.add(token);
-        answer(tab, frame, welcome);
+        answer(tab, frame)(welcome);
         if (channels) hear(tab, { ...frame, type: "subscribe", token: undefined } as ClientFrame);
       };
       if (!opener) {
@@ -144,12 +146,13 @@ export function hub(
     else subscribe(tab, frame);
   };
 
-  channel.onmessage = ({ data }: { data: Message }) => {
-    const [tab, to, frame] = data;
-    if (typeof tab !== "string") return;
+  channel.onmessage = ({ data }) => {
+    const [tab, to, frame] = data as TabMessage;
+    // What other hubs say is for tabs.
+    if (+tab >= 0) return;
     if (frame === undefined) enter(tab);
     else if (to === generation) {
-      if (frame) hear(tab, frame as ClientFrame);
+      if (frame) hear(tab, frame);
       else end();
     }
   };

@@ -2,13 +2,10 @@
 
 import type { ClientFrame, Link, LinkEnd, LinkListener, LinkTarget, ServerFrame, Transport } from "../transport.js";
 import { hub } from "./hub.js";
-import { ALONE, HANDED_OVER, type Message, OPENED } from "./messages.js";
+import { ALONE, HANDED_OVER, type HubMessage, OPEN, OPENING, PATIENCE_MS } from "./messages.js";
 
 /** Makes a transport that tabs share. For `createClient({ tabs })`. */
 export type Tabs = (transport: Transport, options: { readonly url: string }) => Transport;
-
-/** A leader that has not answered for so long, or twice as long, hangs: another tab takes its place. */
-const PATIENCE_MS = 3_000;
 
 /**
  * One connection for all tabs of an origin that connect to the same URL: `createClient({ tabs })`. The tab that has it may
@@ -25,132 +22,121 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
   return (transport, { url }) => {
     const locks = globalThis.navigator?.locks;
     const Channel = globalThis.BroadcastChannel;
-    return locks && Channel ? share(transport, `rowcast1:${key}:${url}`, locks, Channel) : transport;
-  };
-}
-
-function share(
-  transport: Transport,
-  name: string,
-  locks: Pick<LockManager, "request">,
-  Channel: typeof BroadcastChannel,
-): Transport {
-  /** Its request for the lock of the leader. */
-  let wish: AbortController | undefined;
-  /** The next link is its own. */
-  let isAlone = false;
-  const leave = () => {
-    wish?.abort();
-    wish = undefined;
-  };
-
-  /** Leads when its turn comes, or at once. */
-  const lead = (target: LinkTarget, steal?: boolean) => {
-    leave();
-    const own = new AbortController();
-    const { signal } = own;
-    let stop: (() => void) | undefined;
-    const begin = () => {
-      stop = hub(transport, target, locks, new Channel(name), begin);
+    const name = `rowcast1:${key}:${url}`;
+    /** Its request for the lock of the leader. */
+    let wish: AbortController | undefined;
+    /** The next link is its own. */
+    let isAlone = false;
+    const leave = () => {
+      wish?.abort();
+      wish = undefined;
     };
-    const isOver = () => {
-      stop?.();
-      if (wish === own) wish = undefined;
-    };
-    wish = own;
-    locks
-      .request(
-        name,
-        steal ? { steal } : { signal },
-        () =>
-          signal.aborted ||
-          new Promise<Event>((resolve) => {
-            signal.onabort = resolve;
-            begin();
-          }),
-      )
-      .then(isOver, isOver);
-  };
 
-  const open = (target: LinkTarget, listener: LinkListener): Link => {
-    if (isAlone) {
-      isAlone = false;
-      return transport.open(target, listener);
-    }
-    const id = `${Math.random()}`;
-    const channel = new Channel(name);
-    /** Which hub it has joined: none at first. */
-    let generation = 0;
-    let heard = 0;
-    let isOver = false;
-    let isSubscribed = false;
-    /** While this is locked the hub knows that the tab is there. */
-    let unlock = () => {};
-
-    const end = () => {
-      isOver = true;
-      clearTimeout(patience);
-      channel.close();
-      unlock();
+    /** Leads when its turn comes, or at once. */
+    const lead = (target: LinkTarget, steal?: boolean) => {
+      leave();
+      const own = new AbortController();
+      const { signal } = own;
+      let stop: (() => void) | undefined;
+      const isOver = () => {
+        stop?.();
+        if (wish === own) wish = undefined;
+      };
+      wish = own;
+      locks
+        .request(
+          name,
+          steal ? { steal } : { signal },
+          () =>
+            signal.aborted ||
+            new Promise<Event>((resolve) => {
+              signal.onabort = resolve;
+              stop = hub(transport, target, locks, new Channel(name), leave);
+            }),
+        )
+        .then(isOver, isOver);
     };
-    const finish = (reason: LinkEnd) => {
-      end();
-      // Who leads does so until its client goes.
-      if (isAlone || !(reason.handedOver || wish?.signal.onabort)) leave();
-      listener.closed(reason);
-    };
-    const say = (frame?: ClientFrame | 0) => channel.postMessage([id, generation, frame]);
 
-    channel.onmessage = ({ data }: { data: Message }) => {
-      const [from, number, to, what] = data;
-      const told = what as Partial<ServerFrame & LinkEnd> | undefined;
-      if (isOver || typeof from === "string") return;
-      if (from !== generation) {
-        if (typeof what !== "number" || to !== id) say();
-        else if (generation) finish(HANDED_OVER);
-        else {
-          clearTimeout(patience);
-          generation = from;
-          heard = number;
-          if (what) listener.opened();
-        }
-      } else if (number !== ++heard) finish(HANDED_OVER);
-      else if (to && to !== id) listener.alive();
-      else if (what === OPENED) to || listener.opened();
-      else if (told?.code && !told.type) {
-        isAlone = told.code === ALONE.code;
-        finish(what as LinkEnd);
-      } else {
-        isSubscribed ||= !!to && told?.type === "subscribed";
-        // What the others get before it has subscribed is no position of its own.
-        if (told?.type && (to || isSubscribed)) listener.frame(what as ServerFrame);
-        else listener.alive();
+    const open = (target: LinkTarget, listener: LinkListener): Link => {
+      if (isAlone) {
+        isAlone = false;
+        return transport.open(target, listener);
       }
-    };
+      const id = `t${Math.random()}`;
+      const channel = new Channel(name);
+      /** Which hub it has joined: none at first. */
+      let generation = 0;
+      let heard = 0;
+      let isOver = false;
+      let isSubscribed = false;
+      /** While this is locked the hub knows that the tab is there. */
+      let unlock = () => {};
 
-    const patience = setTimeout(() => lead(target, true), PATIENCE_MS * (1 + Math.random()));
-    if (!wish) lead(target);
-    locks.request(
-      id,
-      () =>
-        isOver ||
-        new Promise<void>((resolve) => {
-          unlock = resolve;
-          say();
-        }),
-    );
-
-    return {
-      send: say,
-      close(code) {
-        if (isOver) return;
-        // With a code it is not that this tab goes: the line is dead for all.
-        if (code) say(0);
+      const end = () => {
+        isOver = true;
+        channel.close();
+        unlock();
+      };
+      /** Without a reason another is to be joined. */
+      const finish = (reason?: LinkEnd) => {
         end();
-        leave();
-      },
-    };
-  };
+        if (reason || isAlone) leave();
+        listener.closed(reason ?? { code: 1006, reason: "", handedOver: true });
+      };
+      const say = (frame?: ClientFrame | 0) => channel.postMessage([id, generation, frame]);
 
-  return { name: transport.name, open };
+      channel.onmessage = ({ data }) => {
+        const [from, number, to, what] = data as HubMessage;
+        // What other tabs say is for the hub.
+        if (!(from >= 0)) return;
+        if (from !== generation) {
+          if (to !== id || (what !== OPENING && what !== OPEN)) say();
+          else if (generation) finish();
+          else {
+            generation = from;
+            heard = number;
+            if (what) listener.opened();
+          }
+        } else if (number !== ++heard) finish();
+        else if ((to && to !== id) || !what) listener.alive();
+        else if (what === OPEN) to || listener.opened();
+        else if (what === HANDED_OVER || what === ALONE) {
+          isAlone = what === ALONE;
+          finish();
+        } else if (!what.type) finish(what as LinkEnd);
+        else {
+          isSubscribed ||= !!to && what.type === "subscribed";
+          // What the others get before it has subscribed is no position of its own.
+          if (to || isSubscribed) listener.frame(what as ServerFrame);
+          else listener.alive();
+        }
+      };
+
+      setTimeout(() => generation || isOver || lead(target, true), PATIENCE_MS * (1 + Math.random()));
+      if (!wish) lead(target);
+      locks.request(
+        id,
+        () =>
+          isOver ||
+          new Promise<void>((resolve) => {
+            unlock = resolve;
+            say();
+          }),
+      );
+
+      return {
+        send: say,
+        close(code) {
+          if (isOver) return;
+          // With a code it is not that this tab goes: the line is dead for all.
+          if (code) say(0);
+          end();
+          leave();
+        },
+      };
+    };
+
+    // Its name is that of the other, which may change.
+    return locks && Channel ? ({ __proto__: transport, open } as unknown as Transport) : transport;
+  };
 }

@@ -27,8 +27,8 @@ export interface Row {
 /** Why what was missed cannot be told. */
 export type ResetReason = "epoch" | "retention" | "too_far" | (string & {});
 
-/** What lies behind a position. */
-export type Found = { readonly batches: readonly Batch[] } | { readonly reset: ResetReason };
+/** What comes after a position: the number of the next commit; or it cannot be told. */
+export type Found = { readonly next: number } | { readonly reset: ResetReason };
 
 /** What one transaction has committed, and the position after it. */
 export interface Batch {
@@ -45,12 +45,27 @@ export class Feed {
 
   /** The position of now. */
   get cursor(): string {
-    return `fake-${this.epoch}-${this.batches.length}`;
+    return this.cursorAt(this.length);
+  }
+
+  /** The position after so many commits. */
+  cursorAt(length: number): string {
+    return `fake-${this.epoch}-${length}`;
+  }
+
+  /** How many commits there were. */
+  get length(): number {
+    return this.batches.length;
+  }
+
+  /** A commit by its number, from 0. */
+  batch(number: number): Batch | undefined {
+    return this.batches[number];
   }
 
   commit(events: readonly NewEvent[]): Batch {
     const rows = events.map((event) => this.row(event));
-    const cursor = `fake-${this.epoch}-${this.batches.length + 1}`;
+    const cursor = this.cursorAt(this.length + 1);
     const batch = { rows, cursor };
     this.batches.push(batch);
     return batch;
@@ -61,14 +76,13 @@ export class Feed {
     return /^(now|earliest|fake-\d+-\d+|A[\w-]{11,})$/.test(since);
   }
 
-  /** What was committed after a position. */
+  /** What comes after a position. */
   after(since: string): Found {
-    if (since === "now") return { batches: [] };
-    if (since === "earliest") return { batches: this.batches.slice(this.lost?.before ?? 0) };
+    if (since === "earliest") return { next: this.lost?.before ?? 0 };
     const [epoch, position] = since.split("-").slice(1).map(Number) as [number, number];
     if (epoch !== this.epoch || position > this.batches.length) return { reset: "epoch" };
     if (this.lost !== undefined && position < this.lost.before) return { reset: this.lost.reason };
-    return { batches: this.batches.slice(position) };
+    return { next: position };
   }
 
   /** Forgets what there was: another database took its place, or its history was deleted. */

@@ -184,9 +184,7 @@ export function createTestServer(options: TestServerOptions = {}): TestServer {
     },
     reset(reason = "epoch") {
       feed.lose(reason);
-      for (const session of all()) {
-        if (session.channels.length > 0) session.send({ type: "reset", reason, cursor: feed.cursor });
-      }
+      for (const session of all()) session.reset(reason);
     },
     expiring(inMs = 60_000) {
       for (const session of all()) session.expiring(inMs);

@@ -3,6 +3,7 @@
 import type { ServerFrame } from "../transport.js";
 import { channelError, matches, narrow } from "./channels.js";
 import type { Batch, Feed, Row } from "./feed.js";
+import { Reader } from "./reader.js";
 import type { FakeSocket } from "./socket.js";
 
 /** Whom a token names, and what it grants. */
@@ -55,6 +56,7 @@ export class Session {
   /** What was asked for and not wholly refused, and what of it is received. */
   private readonly asked = new Map<string, readonly string[]>();
   private permits: string[] = [];
+  private readonly reader: Reader;
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private expiry: ReturnType<typeof setTimeout>[] = [];
   private minuteBegan = Number.NEGATIVE_INFINITY;
@@ -64,6 +66,16 @@ export class Session {
     this.id = id;
     this.socket = socket;
     this.host = host;
+    this.reader = new Reader(host.feed, {
+      send: (batch, patterns) =>
+        this.sendBatch(
+          batch,
+          this.parts().filter((part) => patterns.includes(part)),
+        ),
+      caughtUp: (requests) => {
+        for (const withId of requests) this.send({ type: "caught_up", ...withId, cursor: host.feed.cursor });
+      },
+    });
     if (host.authenticate === undefined) this.user = {};
     const token = new URL(socket.url, "ws://test").searchParams.get("token");
     if (token !== null) this.handle(undefined, () => this.identify(token, undefined, false));
@@ -96,22 +108,21 @@ export class Session {
     this.handle(id, () => this.answer(said, id));
   }
 
-  /** Sends what of a commit belongs to it. */
+  /** Sends what of a commit belongs to it. Who is behind comes to it. */
   deliver(batch: Batch): void {
-    const patterns = [...this.asked.values()].flat();
-    this.sendBatch(batch, patterns);
+    if (!this.reader.isBehind) this.sendBatch(batch, this.parts());
   }
 
   /** Sends what is no row. */
   broadcast(channels: readonly string[], event: unknown): void {
-    if (this.isWanted({ channels }, [...this.asked.values()].flat())) this.send({ type: "event", channels, event });
+    if (this.isWanted({ channels }, this.parts())) this.send({ type: "event", channels, event });
   }
 
   /** Takes away what is no longer granted, and tells the client. */
   regrant(message: string): void {
     const before = [...this.asked];
     for (const [pattern] of before) this.admit(pattern);
-    const kept = [...this.asked.values()].flat();
+    const kept = this.parts();
     const gone = before.filter(([pattern]) => !this.asked.has(pattern)).map(([pattern]) => pattern);
     const lost = new Set([...gone, ...before.flatMap(([, parts]) => parts)]);
     // What it still gets by a wider pattern is not lost.
@@ -128,13 +139,20 @@ export class Session {
     this.close(4001, "the token has expired");
   }
 
-  /** Its position, where it has one. */
+  /** Its position, where it has one: not while it is sent what it missed. */
   position(): { cursor?: string } {
-    return this.asked.size > 0 ? { cursor: this.host.feed.cursor } : {};
+    return this.asked.size > 0 && !this.reader.isBehind ? { cursor: this.host.feed.cursor } : {};
+  }
+
+  /** What it has missed cannot be told: it goes on from the present. */
+  reset(reason: string): void {
+    this.reader.stop();
+    if (this.asked.size > 0) this.send({ type: "reset", reason, cursor: this.host.feed.cursor });
   }
 
   /** It has gone. */
   end(): void {
+    this.reader.stop();
     for (const timer of [...this.timers, ...this.expiry]) clearTimeout(timer);
   }
 
@@ -249,21 +267,25 @@ export class Session {
       channels: admitted,
       ...(rejected.length > 0 ? { rejected } : {}),
       ...(isNarrowed ? { granted: parts } : {}),
-      ...(since === "now" ? this.position() : since === "earliest" ? {} : { cursor: since }),
+      ...(recovered ? this.reader.earlierThan(since) : this.position()),
       recovered,
     });
     if (recovered) this.catchUp(since, parts, withId);
+    else for (const part of parts) this.reader.join(part);
   }
 
   private catchUp(since: string, patterns: readonly string[], withId: object): void {
     const found = this.host.feed.after(since);
-    const { cursor } = this.host.feed;
-    if ("reset" in found) {
-      this.send({ type: "reset", reason: found.reset, cursor });
-      return;
+    if ("reset" in found) this.reset(found.reset);
+    else {
+      const others = this.parts().filter((part) => !patterns.includes(part));
+      this.reader.goBack(found.next, patterns, others, withId);
     }
-    for (const batch of found.batches) this.sendBatch(batch, patterns);
-    this.send({ type: "caught_up", ...withId, cursor });
+  }
+
+  /** What is received of all that was asked for. */
+  private parts(): readonly string[] {
+    return [...this.asked.values()].flat();
   }
 
   private sendBatch({ rows, cursor }: Batch, patterns: readonly string[]): void {

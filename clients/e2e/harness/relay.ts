@@ -3,7 +3,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 
-/** One line through the proxy. */
+/** One line through the relay. */
 interface Line {
   readonly near: Socket;
   readonly far: Socket;
@@ -11,7 +11,7 @@ interface Line {
   readonly request: string;
 }
 
-export class Proxy {
+export class Relay {
   /** Where new lines lead. */
   target: number;
   /** Answers 400 to whoever asks for a WebSocket. */
@@ -27,11 +27,11 @@ export class Proxy {
     this.server = createServer((near) => this.take(near));
   }
 
-  static async start(target: number): Promise<Proxy> {
-    const proxy = new Proxy(target);
-    proxy.server.listen(0, "127.0.0.1");
-    await once(proxy.server, "listening");
-    return proxy;
+  static async start(target: number): Promise<Relay> {
+    const relay = new Relay(target);
+    relay.server.listen(0, "127.0.0.1");
+    await once(relay.server, "listening");
+    return relay;
   }
 
   get host(): string {

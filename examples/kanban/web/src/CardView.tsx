@@ -1,0 +1,96 @@
+// A card: it is moved by keys, renamed in place, and deleted.
+
+import { type DragEvent, type KeyboardEvent, useLayoutEffect, useRef, useState } from "react";
+import type { Change } from "./api.js";
+import type { Card } from "./feed.js";
+
+const MOVES: Record<string, readonly [columns: number, rows: number]> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
+
+interface CardViewProps {
+  readonly card: Card;
+  readonly change: (change: Change) => void;
+  readonly move: (columns: number, rows: number) => void;
+  readonly onDragStart: (event: DragEvent) => void;
+}
+
+/** A card of the board. */
+export function CardView({ card, change, move, onDragStart }: CardViewProps) {
+  const [isEdited, setIsEdited] = useState(false);
+  const element = useRef<HTMLLIElement>(null);
+  // Whoever ends the editing by a key goes on with the card.
+  const isLeftByKey = useRef(false);
+  useLayoutEffect(() => {
+    if (!isEdited && isLeftByKey.current) element.current?.focus();
+    isLeftByKey.current = false;
+  }, [isEdited]);
+
+  const rename = (title: string): void => {
+    setIsEdited(false);
+    if (title.trim() && title.trim() !== card.title)
+      change({ kind: "change", id: card.id, members: { title: title.trim() } });
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.target !== event.currentTarget) return;
+    const moves = MOVES[event.key];
+    if (moves) move(...moves);
+    else if (event.key === "Enter" || event.key === "F2") setIsEdited(true);
+    else if (event.key === "Delete") {
+      focusBeside(event.currentTarget);
+      change({ kind: "remove", id: card.id });
+    } else return;
+    event.preventDefault();
+  };
+
+  return (
+    <li
+      id={card.id}
+      ref={element}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: keys move it
+      tabIndex={0}
+      aria-label={card.title}
+      aria-keyshortcuts="ArrowLeft ArrowRight ArrowUp ArrowDown Enter Delete"
+      draggable={!isEdited}
+      onDragStart={onDragStart}
+      onKeyDown={onKeyDown}
+      onDoubleClick={() => setIsEdited(true)}
+    >
+      {isEdited ? (
+        <input
+          aria-label="Title"
+          defaultValue={card.title}
+          maxLength={200}
+          ref={(input) => input?.focus()}
+          onBlur={(event) => rename(event.currentTarget.value)}
+          onKeyDown={(event) => {
+            isLeftByKey.current = event.key === "Enter" || event.key === "Escape";
+            if (event.key === "Enter") event.currentTarget.blur();
+            if (event.key === "Escape") setIsEdited(false);
+          }}
+        />
+      ) : (
+        <span>{card.title}</span>
+      )}
+      <small>{card.by && `by ${card.by}`}</small>
+      <button
+        type="button"
+        tabIndex={-1}
+        aria-label={`Delete ${card.title}`}
+        onClick={() => change({ kind: "remove", id: card.id })}
+      >
+        ×
+      </button>
+    </li>
+  );
+}
+
+/** The focus does not go down with a card. */
+function focusBeside(card: Element): void {
+  const beside =
+    card.nextElementSibling ?? card.previousElementSibling ?? card.closest("section")?.querySelector("input");
+  if (beside instanceof HTMLElement) beside.focus();
+}
