@@ -1,7 +1,8 @@
 // What is said of tokens.
 
 import { describe, expect, test } from "vitest";
-import { decode, duration, rights, validity } from "../src/token/decode.js";
+import { decode, rights, validity } from "../src/token/decode.js";
+import { duration } from "../src/words.js";
 
 const encoded = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64url");
 const token = (claims: unknown, header: unknown = { alg: "HS256" }): string =>

@@ -6,8 +6,7 @@ import { NO_FILTER } from "../feed/filter.js";
 import { CHANNELS_MAX, type ChannelTally } from "../feed/tally.js";
 import type { Subscribers } from "../server/api.js";
 import { useAsked } from "../server/use-asked.js";
-import { duration } from "../token/decode.js";
-import { count } from "../words.js";
+import { count, duration } from "../words.js";
 
 /** Channels that are listed, those with the most events first. */
 const ROWS_MAX = 500;

@@ -46,6 +46,11 @@ export function Stream(props: {
     store.show(next);
     scroll.follow();
   };
+  const close = (): void => {
+    setIsOpen(false);
+    // What had the focus may be gone.
+    scroll.box.current?.focus();
+  };
   const togglePause = (): void => (view.isPaused ? store.resume() : store.pause());
   const follow = (): void => {
     setSelected(undefined);
@@ -67,7 +72,7 @@ export function Stream(props: {
     },
     Escape: () => {
       if (document.activeElement instanceof HTMLInputElement) document.activeElement.blur();
-      else setIsOpen(false);
+      else close();
     },
   });
 
@@ -107,7 +112,7 @@ export function Stream(props: {
             showAll={() => show(NO_FILTER)}
           />
         )}
-        {isOpen && selected && <Details entry={selected} close={() => setIsOpen(false)} />}
+        {isOpen && selected && <Details entry={selected} close={close} />}
       </div>
       <StatusLine desk={props.desk} view={view} hasFilter={hasFilter} />
     </>

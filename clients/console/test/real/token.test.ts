@@ -54,7 +54,10 @@ test("it asks for a token, says that a wrong one is wrong, and shows what a righ
   await page.getByRole("row", { name: /^tasks/ }).waitFor();
   expect(await page.getByRole("tabpanel").textContent()).not.toContain("secrets");
 
-  // It is kept for this tab, and is in no URL.
+  // It is told of, kept for this tab, and in no URL.
+  await page.keyboard.press("6");
+  await page.getByText("It is a token of ann.").waitFor();
+  expect(await page.content()).not.toContain(token);
   expect(await page.evaluate(() => JSON.stringify([localStorage, document.cookie]))).not.toContain(token);
   expect(urls.length).toBeGreaterThan(3);
   for (const url of [...urls, page.url()]) expect(url).not.toContain(token.slice(0, 20));
@@ -85,7 +88,7 @@ test("another token begins anew: nothing that the first one was shown is left", 
   server.emit("tasks", "for.ann");
   await page.getByRole("option", { name: /for\.ann/ }).waitFor();
   await page.keyboard.press("6");
-  await page.getByRole("textbox", { name: /Any token/ }).fill(server.mint("bob", "--channels", "projects"));
+  await page.getByRole("textbox", { name: /Another token/ }).fill(server.mint("bob", "--channels", "projects"));
   await page.getByText("It is a token of bob.").waitFor();
   await page.getByRole("button", { name: "Use this one" }).click();
   await isLive(page);
@@ -108,7 +111,7 @@ test("a token that may publish nothing is told which claim is missing; one that 
   await page.getByText('"publish": ["tasks"]').waitFor();
   await page.keyboard.press("6");
   await page
-    .getByRole("textbox", { name: /Any token/ })
+    .getByRole("textbox", { name: /Another token/ })
     .fill(server.mint("ann", "--channels", "tasks", "--publish", "tasks"));
   await page.getByRole("button", { name: "Use this one" }).click();
   await isLive(page);
@@ -119,6 +122,22 @@ test("a token that may publish nothing is told which claim is missing; one that 
   await page.getByText("Published as row 1.").waitFor();
   await page.keyboard.press("1");
   expect(await page.getByRole("option").locator(".actor").textContent()).toBe("ann");
+});
+
+test("a token that grants nothing is told which claim is missing, and how to make one that has it", async () => {
+  server.stop();
+  server = await serve({ isLocked: true, flags: ["--no-default-grants"] });
+  const { page } = await open(browser, server.url);
+  await give(page, server.mint("ann"));
+  await page.getByRole("heading", { name: "Your token receives nothing" }).waitFor();
+  await page.getByText('"channels": ["tasks", "project:7"]').waitFor();
+  const command = await page.getByText(/^rowcast token mint/).textContent();
+  const flags = command?.split(" --user ann ")[1]?.split(" ") ?? [];
+  await page.keyboard.press("6");
+  await page.getByRole("textbox", { name: /Another token/ }).fill(server.mint("ann", ...flags));
+  await page.getByRole("button", { name: "Use this one" }).click();
+  await page.getByText("Your token receives project:7, tasks.").waitFor();
+  expect(await page.getByText("It has no claim channels").count()).toBe(0);
 });
 
 test("a token that expires is said to have, and another is asked for", async () => {
