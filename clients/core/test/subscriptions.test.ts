@@ -362,3 +362,30 @@ test("an undo from within a handler is heeded at once", async () => {
   scene.link.welcome().event(1, "a");
   expect(ids).toEqual([]);
 });
+
+test("a position of another database, told on a link that is elsewhere: one reset, and it is live", async () => {
+  const scene = new Scene();
+  const link = await scene.connected("a");
+  const { ids, told } = follow(scene, "b", "other");
+  await scene.soon();
+  link.tell({ type: "subscribed", id: 2, channels: ["b"], cursor: "c0", recovered: true });
+  link.tell({ type: "reset", reason: "epoch", cursor: "c0" }).event(1, "b", "c1");
+  await scene.soon();
+  expect(told).toEqual(["epoch"]);
+  expect(ids).toEqual([1]);
+  expect(link.said).toHaveLength(2);
+});
+
+test("a position to which the link has yet to come: it is asked for again then, and nothing comes from before", async () => {
+  const scene = new Scene();
+  const link = await scene.connected("a");
+  const { ids, told } = follow(scene, "a", "c5");
+  await scene.soon();
+  link.tell({ type: "subscribed", id: 2, channels: ["a"], cursor: "c0", recovered: true });
+  link.event(4, "a").event(6, "a", "c6").tell({ type: "caught_up", id: 2, cursor: "c6" });
+  expect(ids).toEqual([]);
+  expect(link.said.at(-1)).toEqual({ type: "subscribe", id: 3, channels: ["a"], since: "c5" });
+  link.tell({ type: "subscribed", id: 3, channels: ["a"], cursor: "c5", recovered: true }).event(6, "a", "c6");
+  expect(ids).toEqual([6]);
+  expect(told).toEqual(["subscribed"]);
+});

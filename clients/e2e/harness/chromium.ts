@@ -53,6 +53,11 @@ export class Tab {
     await this.page.waitForFunction((wanted) => window.brief()[1] === wanted, state, { timeout, polling: 20 });
   }
 
+  /** Whether it has a WebSocket open. */
+  leads(): Promise<boolean> {
+    return this.page.evaluate(() => window.leads());
+  }
+
   /** Freezes the page as the browser does with pages in the background, or wakes it. */
   async freeze(state: "frozen" | "active"): Promise<void> {
     const session = await this.page.context().newCDPSession(this.page);

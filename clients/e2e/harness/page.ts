@@ -38,10 +38,21 @@ declare global {
     findings(): Findings;
     /** How many numbers there are, and the state. */
     brief(): readonly [number, string];
+    /** Whether this tab has a WebSocket open: of tabs that share, it is the one that leads. */
+    leads(): boolean;
     token(reason: string): Promise<string>;
     client: Client | undefined;
   }
 }
+
+const sockets: WebSocket[] = [];
+window.leads = () => sockets.some(({ readyState }) => readyState === WebSocket.OPEN);
+window.WebSocket = class extends WebSocket {
+  constructor(url: string | URL) {
+    super(url);
+    sockets.push(this);
+  }
+};
 
 const ways = { ws: webSocket, sse, poll: longPoll };
 const numbers: number[] = [];

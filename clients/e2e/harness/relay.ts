@@ -9,6 +9,8 @@ interface Line {
   readonly far: Socket;
   /** The first line of what the browser said. */
   readonly request: string;
+  /** How many more bytes reach the browser before the line breaks. */
+  bytesLeft: number;
 }
 
 export class Relay {
@@ -18,6 +20,8 @@ export class Relay {
   blocksWebSockets = false;
   /** First lines of all requests, of each line the first. */
   readonly requests: string[] = [];
+  /** How many lines were broken. */
+  cuts = 0;
   private readonly lines = new Set<Line>();
   private readonly server: Server;
   private isStalled = false;
@@ -43,12 +47,20 @@ export class Relay {
     return [...this.lines].filter((line) => request.test(line.request)).length;
   }
 
-  /** Breaks all lines, in the middle of whatever is said. */
+  /** Breaks all lines. */
   cut(): void {
-    for (const { near, far } of this.lines) {
-      near.destroy();
-      far.destroy();
-    }
+    for (const line of this.lines) this.break(line);
+  }
+
+  /** Breaks each line that there is once so many more bytes have reached the browser: in the middle of an answer. */
+  cutAfter(bytes: number): void {
+    for (const line of this.lines) line.bytesLeft = bytes;
+  }
+
+  private break({ near, far }: Line): void {
+    this.cuts += 1;
+    near.destroy();
+    far.destroy();
   }
 
   /** Nothing arrives any more, on lines that are there and on new ones, and nobody is told. */
@@ -93,7 +105,7 @@ export class Relay {
 
   private join(near: Socket, request: string, head: Buffer): void {
     const far = connect(this.target, "127.0.0.1");
-    const line = { near, far, request };
+    const line: Line = { near, far, request, bytesLeft: Number.POSITIVE_INFINITY };
     this.lines.add(line);
     const over = () => {
       this.lines.delete(line);
@@ -106,8 +118,12 @@ export class Relay {
       [near, far],
       [far, near],
     ] as const) {
-      from.on("data", (data) => {
-        if (!to.write(data)) from.pause();
+      from.on("data", (data: Buffer) => {
+        const part = from === far ? data.subarray(0, line.bytesLeft) : data;
+        if (!to.write(part)) from.pause();
+        if (from === near) return;
+        line.bytesLeft -= part.length;
+        if (line.bytesLeft <= 0) near.end(() => this.break(line));
       });
       to.on("drain", () => {
         if (!this.isStalled) from.resume();

@@ -65,6 +65,21 @@ export async function stage(chromium: Chromium, { isPrivate = false, flags = [] 
   };
 }
 
+/** Which of tabs that share has the connection. */
+export async function leaderOf(tabs: readonly Tab[]): Promise<Tab> {
+  let leader: Tab | undefined;
+  await expect
+    .poll(
+      async () => {
+        for (const tab of tabs) if (await tab.leads()) leader = tab;
+        return leader;
+      },
+      { timeout: 20_000 },
+    )
+    .toBeDefined();
+  return leader as Tab;
+}
+
 /** Rows with the numbers from `first` on. */
 export function numbered(first: number, count: number): Row[] {
   return Array.from({ length: count }, (_, k) => ({

@@ -75,7 +75,7 @@ function useIndicator(
         {isShown && word(kind)}
         {/* A number that changes every second is not to be read aloud. */}
         {kind === "reconnecting" && seconds > 0 && <span aria-hidden> ({seconds} s)</span>}
-      </span>
+      </span>{" "}
       {isBad && kind !== "offline" && (
         <button type="button" onClick={client.connect}>
           {word("reconnect")}

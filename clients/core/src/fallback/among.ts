@@ -9,8 +9,8 @@ const PROBE_MS = 10_000;
 /** Failures in a row until the next way is tried; more where it has worked, as the server may be restarting. */
 const FAILURES_MAX = 2;
 const FAILURES_MAX_WORKED = 4;
-/** Ends that say nothing about the way: the server has answered. */
-const ANSWERS = [4001, 4003, 4429, 1013, 4400];
+/** The line was cut, or there was none. With another code the server has answered, and the way is one. */
+const NO_ANSWER = 1006;
 
 /** Makes one transport of several, the best first. */
 export function among(all: readonly Transport[]): Transport {
@@ -107,7 +107,9 @@ export function among(all: readonly Transport[]): Transport {
           },
           closed(end) {
             clear();
-            const handedOver = !isConnected && !ANSWERS.includes(end.code) && failed(end.isUnusable);
+            const handedOver = !isConnected && end.code === NO_ANSWER && failed(end.isUnusable);
+            // It counts once.
+            isConnected = true;
             listener.closed(handedOver ? { ...end, handedOver } : end);
           },
         });

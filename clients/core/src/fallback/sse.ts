@@ -27,10 +27,11 @@ async function listen({ positions, request, confirm, caughtUp, tell, alive, end,
     // What came with the same piece is heard by nobody any more.
     if (isOver()) return;
     const frame: Heard = { cursor: id, ...(data ? JSON.parse(data) : { type: "cursor" }) };
-    const isSubscribed = frame.type === "subscribed";
-    if (isSubscribed && --confirmations === 0) confirm(frame.cursor, frame.rejected);
-    else if (frame.type === "caught_up" && --endings === 0) caughtUp(frame.cursor);
-    else if (!isSubscribed) tell(frame.type === "caught_up" ? { ...frame, type: "cursor" } : frame);
+    if (frame.type === "subscribed") {
+      if (--confirmations === 0) confirm(frame.cursor, frame.rejected);
+    } else if (frame.type === "caught_up") {
+      if (--endings === 0) caughtUp(frame.cursor);
+    } else tell(frame);
   });
   const decoder = new TextDecoder();
   for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {

@@ -152,6 +152,18 @@ describe.each([webSocket, sse, longPoll])("by $name", (transport) => {
     await vi.waitFor(() => expect(got).toEqual([{ n: 1 }]), PATIENCE);
   });
 
+  test("a position of another database: one reset, and what comes then", async () => {
+    const client = open([transport]);
+    await follow(client, `${name}:other`);
+    const onReset = vi.fn();
+    const got: unknown[] = [];
+    client.subscribe(`${name}:elsewhere`, ({ payload }) => got.push(payload), { since: "AQGVc4QTABfF", onReset });
+    await vi.waitFor(() => expect(onReset).toHaveBeenCalledWith({ reason: "epoch" }), PATIENCE);
+    await server.publish({ channel: `${name}:elsewhere`, type: "t", payload: { n: 1 } });
+    await vi.waitFor(() => expect(got).toEqual([{ n: 1 }]), PATIENCE);
+    expect(onReset).toHaveBeenCalledTimes(1);
+  });
+
   test("leaving a channel: nothing of it comes any more", async () => {
     const client = open([transport]);
     const left: unknown[] = [];

@@ -137,17 +137,20 @@ test("a move that the server refuses is taken back, and told", async () => {
   });
   await card(one, "Doing", title).press("ArrowRight");
   await card(one, "Done", title).waitFor();
+  // What others do meanwhile neither takes it back, nor is taken back with it.
+  await add(two, "Doing", "of another");
+  await card(one, "Doing", "of another").waitFor();
+  assert.equal(await card(one, "Done", title).count(), 1);
   answer();
   await one.getByRole("alert").getByText("Taken back: the server refuses to move a card").waitFor();
   await card(one, "Doing", title).waitFor();
   assert.equal(await card(one, "Done", title).count(), 0);
   assert.equal(await card(two, "Doing", title).count(), 1);
-  // The focus has come back with it, and what others do meanwhile is not taken back.
+  assert.equal(await card(one, "Doing", "of another").count(), 1);
+  // The focus has come back with it.
   await hasFocus(card(one, "Doing", title));
   await one.getByRole("button", { name: "OK" }).click();
   await one.getByRole("alert").waitFor({ state: "detached" });
-  await add(two, "Doing", "of another");
-  await card(one, "Doing", "of another").waitFor();
 });
 
 test("offline: a banner says so, and what happened meanwhile is there afterwards", async () => {
