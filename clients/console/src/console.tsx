@@ -28,9 +28,6 @@ export interface Desk {
   readonly error: Refused | undefined;
 }
 
-/** The server closes a connection with this whose token it does not accept, or not any more. */
-const TOKEN_REFUSED = 4001;
-
 /** What panes may ask of the console. */
 export interface Actions {
   readonly open: (pane: PaneName) => void;
@@ -93,7 +90,7 @@ export function Console(props: Desk & { refuse: (why: string) => void }): ReactE
 /** Tells of a connection that was closed for its token. */
 function useRefusal(refuse: (why: string) => void): void {
   const { state, error } = useConnectionStatus();
-  const why = state === "error" && error?.closeCode === TOKEN_REFUSED ? error.message : undefined;
+  const why = state === "error" && error?.code === "TOKEN" ? error.message : undefined;
   useEffect(() => {
     if (why !== undefined) refuse(why);
   }, [why, refuse]);
