@@ -68,7 +68,6 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
       let generation = 0;
       let heard = 0;
       let isOver = false;
-      let isSubscribed = false;
       /** While this is locked the hub knows that the tab is there. */
       let unlock = () => {};
 
@@ -104,12 +103,7 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
           isAlone = what === ALONE;
           finish();
         } else if (!what.type) finish(what as LinkEnd);
-        else {
-          isSubscribed ||= !!to && what.type === "subscribed";
-          // What the others get before it has subscribed is no position of its own.
-          if (to || isSubscribed) listener.frame(what as ServerFrame);
-          else listener.alive();
-        }
+        else listener.frame(what as ServerFrame);
       };
 
       setTimeout(() => generation || isOver || lead(target, true), PATIENCE_MS * (1 + Math.random()));
