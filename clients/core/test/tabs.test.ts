@@ -234,9 +234,18 @@ test("another user's tab has a connection of its own; the same user's has not", 
   expect([ann?.seen, more?.seen]).toEqual([[1], [1]]);
 });
 
+test("where the server cannot say whose a token is, as over HTTP, another token has another connection", async () => {
+  start(users);
+  const transports = [{ ...webSocket, name: "sse" as const }];
+  for (const token of ["ann 1", "ann 1", "ann 2"]) page({ transports, getToken: () => token });
+  await later();
+  expect(server.connections).toHaveLength(2);
+});
+
 test("a token that is refused is the affair of its tab only", async () => {
   start(users);
   const asked: string[] = [];
+  const flow = server.stall();
   const bad = page({ getToken: () => "bad" });
   const good = page({
     getToken: ({ reason }) => {
@@ -244,6 +253,9 @@ test("a token that is refused is the affair of its tab only", async () => {
       return "ann";
     },
   });
+  // Both wait for the same line.
+  await later();
+  flow();
   await later(3_000);
   expect(bad.client.status.state).toBe("error");
   expect(new Set(asked)).toEqual(new Set(["connect"]));

@@ -136,7 +136,8 @@ export function hub(
         subscribe(tab, frame);
       } else if (!welcome) waiting.push(again);
       else if (tokens.has(token)) admit();
-      // The server says whether it is the same user.
+      // The server says whether it is the same user, but over HTTP.
+      else if (transport.name !== "ws") tell(tab, ALONE);
       else ask(tab, { type: "auth", token }, ({ type }) => (type === "auth_ok" ? admit() : tell(tab, ALONE)));
     } else if (type === "unsubscribe") {
       leave(tab, frame.channels);

@@ -10,7 +10,8 @@ export type Tabs = (transport: Transport, options: { readonly url: string }) => 
 /**
  * One connection for all tabs of an origin that connect to the same URL: `createClient({ tabs })`. The tab that has it may
  * close at any time: another takes over, and no event is lost. Where the browser has no Web Locks or no BroadcastChannel,
- * each tab has its own connection; so has a tab whose token is another user's.
+ * each tab has its own connection; so has a tab whose token is another user's (over HTTP, where the server does not say
+ * so: another token).
  */
 export const tabs: Tabs = tabsWith({});
 
