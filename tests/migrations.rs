@@ -38,6 +38,37 @@ on_both! {
     a_changed_migration_is_refused
 }
 
+/// The rule for channels was told in other words by a later migration: it must allow the same names. All texts of up to
+/// seven characters of six kinds are tried, and each character alone.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rule_for_channels_allows_what_the_first_one_did() {
+    let database = Database::postgres().await;
+    database.open().await;
+    let mut owner = database.connect().await;
+    let rule = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conname = 'events_channel_names'";
+    let rule = owner.texts(rule).await.remove(0);
+    owner
+        .run(
+            "CREATE TEMP TABLE names AS
+             WITH RECURSIVE n (channel) AS (
+                 SELECT '' UNION ALL
+                 SELECT channel || c FROM n, unnest(ARRAY['a', '/', ':', ' ', 'ä', E'\\n']) AS c WHERE length(channel) < 7)
+             SELECT channel FROM n UNION ALL SELECT 'a' || chr(i) || 'a' FROM generate_series(1, 1000) AS i",
+        )
+        .await;
+    let first = r#"channel COLLATE "C" ~
+        '^[A-Za-z0-9_.@/-]+(:[A-Za-z0-9_.@/-]+)*( [A-Za-z0-9_.@/-]+(:[A-Za-z0-9_.@/-]+)*)*$'"#;
+    let counts = owner
+        .numbers(&format!(
+            "SELECT count(*) FROM names UNION ALL SELECT count(*) FROM names WHERE {first}
+             UNION ALL SELECT count(*) FROM names WHERE ({rule}) IS DISTINCT FROM ({first})"
+        ))
+        .await;
+    assert!(counts[0] > 300_000 && counts[1] > 1000, "{counts:?}");
+    assert_eq!(counts[2], 0, "{rule}");
+}
+
 async fn two_servers_start_at_once(database: Database) {
     start_at_once(2, &database).await;
 }
@@ -98,7 +129,7 @@ async fn check_refuses_what_is_not_up_to_date(database: Database) {
     let before = schema(&database).await;
     let error = refused(&database, Migrate::Check).await;
     assert!(
-        error.contains("6 of 6 migrations") && error.contains("`rowcast migrate`"),
+        error.contains("7 of 7 migrations") && error.contains("`rowcast migrate`"),
         "{error}"
     );
     assert_eq!(schema(&database).await, before, "nothing was made");
@@ -112,7 +143,7 @@ async fn check_refuses_what_is_not_up_to_date(database: Database) {
         .run("DELETE FROM _rowcast_migrations WHERE version = 2")
         .await;
     let error = refused(&database, Migrate::Check).await;
-    assert!(error.contains("1 of 6 migrations"), "{error}");
+    assert!(error.contains("1 of 7 migrations"), "{error}");
 }
 
 async fn off_takes_the_tables_as_they_are(database: Database) {

@@ -10,10 +10,11 @@ export default defineConfig({
   // Relative, as a proxy may put the server into a folder.
   base: "./",
   resolve: {
-    alias: {
-      "@rowcast/client": at("../core/src/index.ts"),
-      "@rowcast/react": at("../react/src/index.ts"),
-    },
+    alias: [
+      { find: /^@rowcast\/client$/, replacement: at("../core/src/index.ts") },
+      { find: /^@rowcast\/client\/fallback$/, replacement: at("../core/src/fallback/index.ts") },
+      { find: /^@rowcast\/react$/, replacement: at("../react/src/index.ts") },
+    ],
     dedupe: ["react", "react-dom"],
   },
   esbuild: { jsx: "automatic", legalComments: "eof" },

@@ -1,16 +1,12 @@
 // Two kinds of tests: of the parts; and of the page, in a real browser, against the real program (`npm run test:real`).
 
-import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
-
-const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
-const alias = { "@rowcast/client": at("../core/src/index.ts"), "@rowcast/react": at("../react/src/index.ts") };
 
 export default defineConfig({
   test: {
     projects: [
       {
-        resolve: { alias },
+        extends: "./vite.config.ts",
         test: { name: "unit", include: ["test/**/*.test.ts"], exclude: ["test/real/**", "**/node_modules/**"] },
       },
       {

@@ -31,6 +31,12 @@ const project = (version: string, alias: { find: RegExp; replacement: string }[]
   },
 });
 
+/** What is built, as users get it (`npm run test:dist`). */
+const dist = { test: { name: "dist", include: ["test-dist/**/*.test.ts"] } };
+
+/** A new user's five minutes, with the program that `ROWCAST` names and a browser (`npm run test:fresh`). */
+const fresh = { test: { name: "fresh", include: ["fresh/**/*.test.ts"], testTimeout: 120_000, hookTimeout: 60_000 } };
+
 export default defineConfig({
-  test: { projects: [project("19", []), project("18", react18)] },
+  test: { projects: [project("19", []), project("18", react18), dist, fresh] },
 });

@@ -4,8 +4,8 @@
 use rowcast::{Authenticator, Broadcaster, DatabaseConfig, Gate, Hub, HubOptions, Migrate};
 use rowcast::{PollInterval, source};
 use serde::Deserialize;
-use sqlx::sqlite::{SqliteArguments, SqlitePool};
-use sqlx::{Sqlite, query, query::Query, query_scalar};
+use sqlx::sqlite::SqlitePool;
+use sqlx::{query, query_scalar};
 use warp::http::StatusCode;
 use warp::reply::{Response, with_header, with_status};
 use warp::{Filter, Reply};
@@ -20,29 +20,10 @@ const BOARD: &str = "SELECT json_object('cursor', (SELECT cursor FROM rowcast_cu
     (SELECT json_group_array(json(json)) FROM (SELECT json FROM card_json ORDER BY position, id)))";
 
 const CARD: &str = "SELECT json FROM card_json WHERE id = ?";
-const ADD: &str = "INSERT INTO cards (title, state, position, by, id) VALUES (?, ?, ?, ?, ?)";
-const CHANGE: &str = "UPDATE cards SET title = coalesce(?, title), state = coalesce(?, state),
-    position = coalesce(?, position), by = ? WHERE id = ?";
-const REMOVE: &str = "DELETE FROM cards WHERE id = ?";
-
-/// A card that is to be, or the members of one that are to be others.
-#[derive(Deserialize)]
-struct Wish {
-    title: Option<String>,
-    state: Option<String>,
-    position: Option<f64>,
-}
-
-/// Who wants it, and from which tab: that one shows it already, and ignores the echo.
-struct By {
-    actor: Option<String>,
-    origin: Option<String>,
-}
-
-enum Refusal {
-    NoCard,
-    Database(sqlx::Error),
-}
+const ADD: &str = "INSERT INTO cards (id, title, state, position, by) VALUES (?1, ?2, ?3, ?4, ?5)";
+const CHANGE: &str = "UPDATE cards SET title = coalesce(?2, title), state = coalesce(?3, state),
+    position = coalesce(?4, position), by = ?5 WHERE id = ?1";
+const REMOVE: &str = "DELETE FROM cards WHERE id = ?1";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,46 +38,36 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The application.
     let pool = SqlitePool::connect(&url).await?;
-    let tables = include_str!("tables.sql");
-    sqlx::raw_sql(tables).execute(&pool).await?;
-    let with_pool = warp::any().map(move || pool.clone());
+    sqlx::raw_sql(include_str!("tables.sql"))
+        .execute(&pool)
+        .await?;
+    let pool = warp::any().map(move || pool.clone());
     let board = warp::path!("api" / "board")
         .and(warp::get())
-        .and(with_pool.clone())
-        .then(async |pool: SqlitePool| {
-            let state = query_scalar(BOARD).fetch_one(&pool).await;
-            answer(state.map_err(Refusal::Database))
-        });
+        .and(pool.clone());
+    let board = board.then(async |pool: SqlitePool| {
+        let state = query_scalar(BOARD).fetch_one(&pool).await;
+        answer(state.map(Some))
+    });
     let card = warp::path!("api" / "cards" / String)
-        .and(with_pool)
         .and(warp::header::optional("x-actor"))
         .and(warp::header::optional("x-origin"))
-        .map(|id, pool, actor, origin| (id, pool, By { actor, origin }));
-    let wish = warp::body::content_length_limit(4096).and(warp::body::json());
-    let add = card.clone().and(warp::post()).and(wish).then(
-        async |(id, pool, by): (String, SqlitePool, By), wish: Wish| {
-            answer(write(&pool, "card.created", filled(ADD, wish, &id, &by), &id, &by).await)
-        },
-    );
-    let change = card.clone().and(warp::patch()).and(wish).then(
-        async |(id, pool, by): (String, SqlitePool, By), wish: Wish| {
-            answer(
-                write(
-                    &pool,
-                    "card.updated",
-                    filled(CHANGE, wish, &id, &by),
-                    &id,
-                    &by,
-                )
-                .await,
-            )
-        },
-    );
-    let remove = card
-        .and(warp::delete())
-        .then(async |(id, pool, by): (String, SqlitePool, By)| {
-            answer(write(&pool, "card.deleted", query(REMOVE).bind(&id), &id, &by).await)
+        .and(pool)
+        .map(|id, actor, origin, pool| Request {
+            id,
+            actor,
+            origin,
+            pool,
         });
+    let wish = warp::body::content_length_limit(4096).and(warp::body::json());
+    let add = card.clone().and(warp::post()).and(wish);
+    let add = add.then(async |card: Request, wish| card.write("card.created", ADD, wish).await);
+    let change = card.clone().and(warp::patch()).and(wish);
+    let change =
+        change.then(async |card: Request, wish| card.write("card.updated", CHANGE, wish).await);
+    let remove = card.and(warp::delete());
+    let remove = remove
+        .then(async |card: Request| card.write("card.deleted", REMOVE, Wish::default()).await);
     let page = warp::fs::dir(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/examples/kanban/web/dist"
@@ -109,64 +80,79 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn filled<'a>(sql: &'static str, wish: Wish, id: &'a str, by: &'a By) -> Statement<'a> {
-    let values = query(sql)
-        .bind(wish.title)
-        .bind(wish.state)
-        .bind(wish.position);
-    values.bind(&by.actor).bind(id)
+/// A card that is to be, or the members of one that are to be others.
+#[derive(Default, Deserialize)]
+struct Wish {
+    title: Option<String>,
+    state: Option<String>,
+    position: Option<f64>,
 }
 
-type Statement<'a> = Query<'a, Sqlite, SqliteArguments>;
+/// Which card, who asks, and from which tab: that one shows the change already, and ignores its echo.
+struct Request {
+    id: String,
+    actor: Option<String>,
+    origin: Option<String>,
+    pool: SqlitePool,
+}
 
-/// Does what a statement says to a card, and tells of it: both or neither. Gives the card.
-async fn write(
-    pool: &SqlitePool,
-    kind: &str,
-    statement: Statement<'_>,
-    id: &str,
-    by: &By,
-) -> Result<String, Refusal> {
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let before: Option<String> = query_scalar(CARD).bind(id).fetch_optional(&mut *tx).await?;
-    if statement.execute(&mut *tx).await?.rows_affected() == 0 {
-        return Err(Refusal::NoCard);
+impl Request {
+    async fn write(self, kind: &str, sql: &'static str, wish: Wish) -> Response {
+        answer(self.try_write(kind, sql, wish).await)
     }
-    let after: Option<String> = query_scalar(CARD).bind(id).fetch_optional(&mut *tx).await?;
-    let payload = after.or(before.clone()).unwrap_or_default();
-    let event = query(EVENT).bind(kind).bind(id).bind(&payload).bind(before);
-    let event = event.bind(&by.actor).bind(&by.origin);
-    event.execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(payload)
-}
 
-impl From<sqlx::Error> for Refusal {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+    /// Changes the card, and tells of it: both or neither. Gives the card; none where there is no such card.
+    async fn try_write(
+        &self,
+        kind: &str,
+        sql: &'static str,
+        wish: Wish,
+    ) -> Result<Option<String>, sqlx::Error> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let card = || query_scalar::<_, String>(CARD).bind(&self.id);
+        let before = card().fetch_optional(&mut *tx).await?;
+        let write = query(sql).bind(&self.id).bind(wish.title).bind(wish.state);
+        let write = write.bind(wish.position).bind(&self.actor);
+        if write.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let after = card().fetch_optional(&mut *tx).await?;
+        let payload = after.or(before.clone());
+        let event = query(EVENT)
+            .bind(kind)
+            .bind(&self.id)
+            .bind(&payload)
+            .bind(before);
+        event
+            .bind(&self.actor)
+            .bind(&self.origin)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(payload)
     }
-}
-
-/// SQLITE_CONSTRAINT.
-fn is_refusal(error: &dyn sqlx::error::DatabaseError) -> bool {
-    let code = error.code().and_then(|code| code.parse::<u32>().ok());
-    code.is_some_and(|code| code & 0xff == 19)
 }
 
 /// What a table refuses (its CHECKs, its trigger) is the client's to know; what else goes wrong is not.
-fn answer(done: Result<String, Refusal>) -> Response {
+fn answer(done: Result<Option<String>, sqlx::Error>) -> Response {
     let (status, body) = match done {
-        Ok(json) => (StatusCode::OK, json),
-        Err(Refusal::NoCard) => (StatusCode::NOT_FOUND, "\"this card is gone\"".into()),
-        Err(Refusal::Database(sqlx::Error::Database(error))) if is_refusal(&*error) => {
+        Ok(Some(json)) => (StatusCode::OK, json),
+        Ok(None) => (StatusCode::NOT_FOUND, "\"this card is gone\"".into()),
+        Err(sqlx::Error::Database(error)) if is_refusal(&*error) => {
             let message = serde_json::Value::from(error.message());
             (StatusCode::UNPROCESSABLE_ENTITY, message.to_string())
         }
-        Err(Refusal::Database(error)) => {
+        Err(error) => {
             eprintln!("the database: {error}");
             (StatusCode::SERVICE_UNAVAILABLE, "\"try again\"".into())
         }
     };
     let reply = with_header(body, "content-type", "application/json");
     with_status(reply, status).into_response()
+}
+
+/// Result code 19 of SQLite.
+fn is_refusal(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let code = error.code().and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 19)
 }

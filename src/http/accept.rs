@@ -70,7 +70,8 @@ pub(crate) async fn serve(
         .or(publishing(&hub, &gate, publisher))
         .unify();
     let routes = match console {
-        Some(console) => feed.or(watching(&hub, &gate, console)).unify().boxed(),
+        // First, as an endpoint may have a path that differs: /{room}/{id}.
+        Some(console) => watching(&hub, &gate, console).or(feed).unify().boxed(),
         None => feed.boxed(),
     };
     let routes = routes.recover(not_found).unify();

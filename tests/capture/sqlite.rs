@@ -115,6 +115,90 @@ async fn a_replaced_row_is_told_of_where_sqlite_tells() {
     );
 }
 
+/// The trigger for changed ids is only there for statements that name the id, by whatever name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_id_is_told_of_however_it_is_named() {
+    let database = Database::sqlite().await;
+    let mut writer = with_table(
+        &database,
+        "CREATE TABLE tasks (id INTEGER PRIMARY KEY, title TEXT);
+         CREATE TABLE parts (a TEXT, b TEXT, name TEXT GENERATED ALWAYS AS (a || '-' || b), task INTEGER);
+         CREATE TABLE notes (task INTEGER UNIQUE REFERENCES tasks (id) ON UPDATE CASCADE, body TEXT)",
+    )
+    .await;
+    for (table, id) in [("tasks", "id"), ("parts", "name"), ("notes", "task")] {
+        let attach = ["attach", table, "--channel", "all", "--id", id, "--apply"];
+        rowcast(&database, &attach, 0);
+    }
+    writer
+        .run("PRAGMA foreign_keys = ON; INSERT INTO tasks VALUES (1, 'a'); INSERT INTO parts (a, b) VALUES ('x', 'y')")
+        .await;
+    take(&mut writer).await;
+    let statements = [
+        "UPDATE tasks SET id = 2",
+        "UPDATE tasks SET rowid = 3, title = 'b'",
+        "UPDATE tasks SET OID = 4",
+        "UPDATE tasks SET _rowid_ = 5",
+        r#"UPDATE tasks SET "Id" = 6"#,
+        "INSERT INTO tasks VALUES (6, 'c') ON CONFLICT (id) DO UPDATE SET id = 7",
+    ];
+    for (statement, new) in statements.into_iter().zip(2..) {
+        writer.run(statement).await;
+        assert_eq!(
+            told(&take(&mut writer).await),
+            [
+                format!("task.deleted {} on all", new - 1),
+                format!("task.created {new} on all")
+            ],
+            "{statement}"
+        );
+    }
+    writer.run("UPDATE tasks SET id = id").await;
+    writer.run("UPDATE tasks SET id = id, title = 'd'").await;
+    writer.run("UPDATE parts SET b = 'z'").await;
+    writer.run("UPDATE parts SET task = 1").await;
+    assert_eq!(
+        told(&take(&mut writer).await),
+        [
+            "task.updated 7 on all",
+            "part.deleted x-y on all",
+            "part.created x-z on all",
+            "part.updated x-z on all"
+        ]
+    );
+    writer.run("INSERT INTO notes VALUES (7, 'n')").await;
+    writer.run("UPDATE tasks SET id = 8").await;
+    let rows = told(&take(&mut writer).await);
+    for row in ["note.deleted 7 on all", "note.created 8 on all"] {
+        assert!(rows.iter().any(|told| told == row), "{rows:?}");
+    }
+    // Schemas with such triggers can still be changed.
+    writer
+        .run(
+            "ALTER TABLE tasks RENAME COLUMN title TO name; ALTER TABLE notes ADD COLUMN more TEXT",
+        )
+        .await;
+    let attach = [
+        "attach",
+        "notes",
+        "--channel",
+        "all",
+        "--id",
+        "task",
+        "--on",
+        "insert",
+        "--apply",
+    ];
+    rowcast(&database, &attach, 0);
+    writer.run("UPDATE notes SET task = NULL").await;
+    assert!(take(&mut writer).await.is_empty());
+    for table in ["tasks", "parts", "notes"] {
+        rowcast(&database, &["detach", table, "--apply"], 0);
+    }
+    let left = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'";
+    assert_eq!(writer.numbers(left).await, [0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_sqlite_has_not_is_refused() {
     let database = Database::sqlite().await;

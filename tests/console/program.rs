@@ -1,7 +1,17 @@
 //! The flag, as the program has it.
 
 use crate::support::process::Process;
-use crate::support::temp_dir;
+use crate::support::{temp_dir, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_says_where_its_console_is() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_rowcast"));
+    command.args(["demo", "--listen", "127.0.0.1:0", "--count", "1"]);
+    let output = within("the end of the demo", command.kill_on_drop(true).output()).await;
+    let output = output.expect("it runs");
+    let log = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(log.contains("console\":\"http://127.0.0.1:"), "{log}");
+}
 
 /// A status and the body of what a browser gets at `/`.
 async fn page_of(process: &Process) -> (u16, String) {

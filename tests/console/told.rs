@@ -1,5 +1,6 @@
 //! What `/console/status` and `/console/connections` tell, and whom.
 
+use rowcast::{EndpointSpec, Endpoints};
 use serde_json::{Value, json};
 
 use crate::support::feed::{Client, Feed, until};
@@ -238,6 +239,25 @@ async fn the_status_says_what_a_token_may() {
     assert_eq!(answer.get("databaseUrl"), None, "{answer}");
     let reader = status(&feed, &[&bearer(&token_for("bob", &["tasks"]))]).await;
     assert_eq!(reader["publish"], json!([]));
+}
+
+#[tokio::test]
+async fn an_endpoint_whose_path_differs_does_not_take_its_place() {
+    let spec = EndpointSpec {
+        path: "/{room}/{id}".to_owned(),
+        preset: "default".to_owned(),
+        auth: None,
+        channels: None,
+        grant: Vec::new(),
+        cookie: None,
+    };
+    let feed = Feed::start_configured(|config| {
+        config.endpoints = Endpoints::new(&[spec], &config.presets, false).expect("in rule");
+    })
+    .await;
+    status(&feed, &[]).await;
+    let other = ask(&feed, "GET", "/rooms/7", &[]).await;
+    assert_eq!(other.status, 426, "{}", other.body);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ fn a_file_is_written_only_when_it_is_different() {
     let folder = temp_dir();
     let out = folder.path().join("feed.ts");
     let write = |schema: &str| {
-        fs::write(folder.path().join("feed.toml"), schema).expect("the folder is ours")
+        fs::write(folder.path().join("feed.toml"), schema).expect("the folder is ours");
     };
     let arguments = ["feed.toml", "--out", "feed.ts"];
     let check = || generate(folder.path(), &["feed.toml", "--out", "feed.ts", "--check"]);
@@ -68,10 +68,26 @@ fn a_file_is_written_only_when_it_is_different() {
     assert!(generated(folder.path(), &arguments).contains(stale));
     assert_eq!(check().code, Some(0));
 
-    // What editors on Windows make of it is no difference.
+    // What editors on Windows, and other formatters, make of it is no difference.
     let text = fs::read_to_string(&out).expect("written");
-    fs::write(&out, text.replace('\n', "\r\n")).expect("the folder is ours");
-    assert_eq!(check().code, Some(0));
+    let other = text
+        .replace(";\n", "\n")
+        .replace('"', "'")
+        .replace("  ", "\t");
+    for formatted in [text.replace('\n', "\r\n"), other] {
+        fs::write(&out, formatted).expect("the folder is ours");
+        assert_eq!(check().code, Some(0));
+    }
+    // What is meant is told all the same.
+    fs::write(&out, text.replace("  ", "\t").replace("null", "string"))
+        .expect("the folder is ours");
+    let done = check();
+    assert!(
+        done.stderr
+            .contains("feed.ts: Events: changed \"task.closed\";"),
+        "{}",
+        done.stderr
+    );
     let rest = fs::read_dir(folder.path()).expect("it is there").count();
     assert_eq!(rest, 2, "only the schema and the types are left");
 }

@@ -2,6 +2,7 @@
 //! of schemas that are wrong.
 
 mod files;
+mod learnt;
 mod samples;
 mod schema;
 #[path = "../support/mod.rs"]

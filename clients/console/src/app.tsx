@@ -1,5 +1,7 @@
 // Who looks: with which token, and what the server says to it. The console is for those whom it lets in.
 
+import { webSocket } from "@rowcast/client";
+import { longPoll, sse } from "@rowcast/client/fallback";
 import { RowcastProvider } from "@rowcast/react";
 import { type ReactElement, useCallback, useMemo, useState } from "react";
 import { Console } from "./console.js";
@@ -16,6 +18,9 @@ const STATUS_INTERVAL_MS = 2_000;
 
 /** Clocks that differ by less than this are taken for the same: a request takes its time. */
 const SKEW_MIN_MS = 250;
+
+/** The best first: a proxy may let no WebSocket through. */
+const TRANSPORTS = [webSocket, sse, longPoll];
 
 /** What a session is given of the page. */
 export interface Page {
@@ -54,12 +59,25 @@ function Session(page: Page): ReactElement {
     [server, store, history],
   );
   const { answer: status, error } = useAsked(ask, STATUS_INTERVAL_MS);
-  const options = useMemo(() => ({ url: urlOf("ws"), ...(token && { getToken: () => token }) }), [token]);
-  if (error?.status === 401) return <AskForToken page={page} error={token ? error.message : undefined} />;
+  const [refusal, setRefusal] = useState<string>();
+  const options = useMemo(
+    () => ({ url: urlOf("ws"), transports: TRANSPORTS, ...(token && { getToken: () => token }) }),
+    [token],
+  );
+  const isRefused = error?.status === 401 || refusal !== undefined;
+  if (isRefused) return <AskForToken page={page} error={token ? (refusal ?? error?.message) : undefined} />;
   if (!status) return <Waiting error={error?.message} />;
   return (
     <RowcastProvider options={options}>
-      <Console page={page} server={server} status={status} store={store} history={history} error={error} />
+      <Console
+        page={page}
+        server={server}
+        status={status}
+        store={store}
+        history={history}
+        error={error}
+        refuse={setRefusal}
+      />
     </RowcastProvider>
   );
 }

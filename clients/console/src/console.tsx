@@ -1,6 +1,6 @@
 // The console: header, panes, and the keys that lead from one to another.
 
-import { useClient } from "@rowcast/react";
+import { useClient, useConnectionStatus } from "@rowcast/react";
 import { type ReactElement, useEffect, useRef, useState } from "react";
 import type { Page } from "./app.js";
 import type { History } from "./feed/history.js";
@@ -28,6 +28,9 @@ export interface Desk {
   readonly error: Refused | undefined;
 }
 
+/** The server closes a connection with this whose token it does not accept, or not any more. */
+const TOKEN_REFUSED = 4001;
+
 /** What panes may ask of the console. */
 export interface Actions {
   readonly open: (pane: PaneName) => void;
@@ -35,13 +38,15 @@ export interface Actions {
   readonly readAll: () => void;
 }
 
-export function Console(desk: Desk): ReactElement {
+export function Console(props: Desk & { refuse: (why: string) => void }): ReactElement {
+  const { refuse, ...desk } = props;
   const [pane, setPane] = useState<PaneName>("stream");
   const [isHelpOpen, setIsHelpOpen] = useState(false);
   const [notice, setNotice] = useState<string>();
   const [since, setSince] = useState<"now" | "earliest">("now");
   const search = useRef<HTMLInputElement>(null);
   useFeed(desk.store, since, setNotice);
+  useRefusal(refuse);
 
   const keys: Record<string, () => undefined> = {
     "?": () => void setIsHelpOpen(true),
@@ -61,7 +66,6 @@ export function Console(desk: Desk): ReactElement {
   return (
     <>
       <Header desk={desk} openHelp={() => setIsHelpOpen(true)} open={setPane} />
-      <Tabs pane={pane} open={setPane} />
       {notice && (
         <p className="notice" role="alert">
           {notice}
@@ -70,17 +74,29 @@ export function Console(desk: Desk): ReactElement {
           </button>
         </p>
       )}
-      <main id="pane" role="tabpanel" aria-labelledby={`tab-${pane}`} className={`pane pane-${pane}`}>
-        {pane === "stream" && <Stream desk={desk} actions={actions} search={search} />}
-        {pane === "channels" && <Channels desk={desk} actions={actions} />}
-        {pane === "connections" && <Connections desk={desk} />}
-        {pane === "charts" && <Charts desk={desk} />}
-        {pane === "publish" && <Publish desk={desk} />}
-        {pane === "token" && <TokenPane desk={desk} />}
+      <main>
+        <Tabs pane={pane} open={setPane} />
+        <div id="pane" role="tabpanel" aria-labelledby={`tab-${pane}`} className={`pane pane-${pane}`}>
+          {pane === "stream" && <Stream desk={desk} actions={actions} search={search} />}
+          {pane === "channels" && <Channels desk={desk} actions={actions} />}
+          {pane === "connections" && <Connections desk={desk} />}
+          {pane === "charts" && <Charts desk={desk} />}
+          {pane === "publish" && <Publish desk={desk} />}
+          {pane === "token" && <TokenPane desk={desk} />}
+        </div>
       </main>
       <Help isOpen={isHelpOpen} close={() => setIsHelpOpen(false)} />
     </>
   );
+}
+
+/** Tells of a connection that was closed for its token. */
+function useRefusal(refuse: (why: string) => void): void {
+  const { state, error } = useConnectionStatus();
+  const why = state === "error" && error?.closeCode === TOKEN_REFUSED ? error.message : undefined;
+  useEffect(() => {
+    if (why !== undefined) refuse(why);
+  }, [why, refuse]);
 }
 
 /** Takes all events in, for as long as the console is there. */

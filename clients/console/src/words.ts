@@ -37,3 +37,24 @@ export function bytes(value: number): string {
 export function rate(value: number): string {
   return value > 0 && value < 100 ? value.toFixed(1) : count(value);
 }
+
+/** A length of time in its two largest units: `2 h 5 min`. */
+export function duration(milliseconds: number): string {
+  let left = Math.max(0, Math.floor(milliseconds / 1_000));
+  if (left < 1) return "less than a second";
+  const units: [string, number][] = [
+    ["d", 86_400],
+    ["h", 3_600],
+    ["min", 60],
+    ["s", 1],
+  ];
+  const parts: string[] = [];
+  for (const [name, seconds] of units) {
+    const count = Math.floor(left / seconds);
+    left -= count * seconds;
+    if (count > 0) parts.push(`${count} ${name}`);
+    else if (parts.length) break;
+    if (parts.length === 2) break;
+  }
+  return parts.join(" ");
+}

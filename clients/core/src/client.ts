@@ -24,7 +24,6 @@ export function createClient<Events extends EventMap = AnyEvents, Channels exten
 ): Client<Events, Channels> {
   const { on, emit, guard } = createEmitter();
   const soon = createTimer();
-  const idle = createTimer();
   let isExplicit = false;
   let isStopped = false;
 
@@ -37,9 +36,8 @@ export function createClient<Events extends EventMap = AnyEvents, Channels exten
   /** Makes the connection what it is wanted to be. */
   function settle(): void {
     if (isStopped) return;
-    idle.clear();
     if (isExplicit || subscriptions.size()) connection.start();
-    else idle.set(connection.stop, IDLE_MS);
+    else soon.set(connection.stop, IDLE_MS);
     subscriptions.flush();
   }
 
@@ -57,8 +55,8 @@ export function createClient<Events extends EventMap = AnyEvents, Channels exten
     connect() {
       isExplicit = true;
       isStopped = false;
-      idle.clear();
       connection.connect();
+      changed();
     },
     disconnect() {
       isExplicit = false;

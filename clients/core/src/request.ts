@@ -2,7 +2,7 @@
 
 /** A frame that is answered. */
 export interface Question {
-  type: "hello" | "subscribe" | "unsubscribe" | "auth";
+  type: "hello" | "subscribe";
   id: number;
   channels?: string[];
   since?: string;

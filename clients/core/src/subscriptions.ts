@@ -104,9 +104,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
         entry.since = before;
         return false;
       }
-      if (channel.state === "confirmed") {
-        start([entry]);
-      }
+      if (channel.state === "confirmed") start([entry]);
       // If it is asked for, it comes with that answer.
       if (channel.state !== "unknown") return false;
     }
@@ -143,11 +141,6 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     return frame;
   }
 
-  function request(frame: Question): void {
-    requests.set(frame.id, frame);
-    send(frame as ClientFrame);
-  }
-
   function flush(): void {
     if (!isOpen) return;
     const left: string[] = [];
@@ -156,7 +149,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       channels.delete(name);
       if (state === "asked" || state === "confirmed") left.push(name);
     }
-    if (left.length) request({ type: "unsubscribe", id: ++lastId, channels: left });
+    if (left.length) send({ type: "unsubscribe", id: ++lastId, channels: left });
     for (let frame = next("subscribe"); frame; frame = next("subscribe")) send(frame as ClientFrame);
   }
 
@@ -294,7 +287,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       entry.channel.state = "unknown";
     }
     // Nobody knows yet who is asking.
-    if (asked.type === "hello") request({ type: "hello", id: ++lastId, token: lastToken });
+    if (asked.type === "hello") send({ type: "hello", id: ++lastId, token: lastToken });
     if (code === "CURSOR_INVALID") {
       if (asked.since === cursor) cursor = undefined;
       entries.forEach(catchUp);
@@ -350,11 +343,11 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     flush,
     authenticate(token) {
       lastToken = token;
-      request({ type: "auth", id: ++lastId, token });
+      send({ type: "auth", id: ++lastId, token });
       return lastId;
     },
     frame(frame) {
-      const { id, type, code } = frame;
+      const { type, code } = frame;
       if (type === "subscribed") {
         // What its position means depends on what was asked.
         subscribed(frame);
@@ -375,11 +368,9 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
           caughtUp();
           break;
         case "unsubscribed":
-          requests.delete(id);
           if (code) taken(frame, code);
           break;
         case "auth_ok":
-          requests.delete(id);
           forgive();
           break;
         case "welcome":

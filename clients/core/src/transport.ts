@@ -30,7 +30,7 @@ export interface Heard extends Omit<ServerFrame, "id" | "cursor"> {
 
 /** A frame of the client. The first one on a link is `hello`, with the token. */
 export type ClientFrame =
-  | { type: "hello"; id?: number; token?: string; channels?: string[]; since?: string; tokens?: string[] }
+  | { type: "hello"; id?: number; token?: string | undefined; channels?: string[]; since?: string; tokens?: string[] }
   | { type: "subscribe"; id: number; channels: string[]; since?: string; tokens?: string[] }
   | { type: "unsubscribe"; id: number; channels: string[] }
   | { type: "auth"; id: number; token: string }

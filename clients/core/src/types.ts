@@ -63,7 +63,7 @@ export type TransportName = "ws" | "sse" | "poll";
 /** The connection at one moment. A new object whenever anything in it changes, and only then. */
 export interface Status {
   readonly state: ConnectionState;
-  /** Failed attempts in a row; 0 once a connection has lasted 5 s. */
+  /** Failed attempts and lost connections in a row; 0 once a connection has lasted 5 s. */
   readonly attempt: number;
   /** Milliseconds until the next attempt, as of when this status began; undefined while none is planned. */
   readonly retryInMs: number | undefined;
@@ -77,7 +77,10 @@ export interface Status {
 
 /** What went wrong, and whether it makes sense to try again. */
 export interface RowcastError extends Error {
-  /** A code of the server (`FORBIDDEN`, `CHANNEL_LIMIT`, …), or `CLOSED`, `TIMEOUT`, `OFFLINE`, `TOKEN`. */
+  /**
+   * A code of the server (`FORBIDDEN`, `CHANNEL_LIMIT`, …); `CLOSED` or `TIMEOUT` of a connection; `TOKEN`: it was refused, or
+   * could not be got; `TRANSPORT`: nothing can be opened here; `HANDLER`: a function of yours has thrown.
+   */
   readonly code: string;
   /** The WebSocket close code, where the connection was closed. */
   readonly closeCode: number | undefined;
@@ -92,7 +95,7 @@ export type GetToken = (ask: { readonly reason: TokenReason }) => string | undef
 
 /** Something was missed that cannot be told: fetch your state anew. */
 export interface Reset {
-  readonly reason: "epoch" | "retention" | "too_far" | (string & {});
+  readonly reason: "epoch" | "retention" | "too_far" | "cursor_invalid" | (string & {});
 }
 
 /** A channel that the server refused, or took away. */
@@ -104,7 +107,7 @@ export interface Rejection {
 
 /** What `client.on` can tell of. */
 export interface ClientEvents<Events extends EventMap> {
-  /** Every event, once, whatever its channel. */
+  /** Every event, once, whatever its channel: the same as `subscribe("*")`. */
   event: FeedEvent<Events>;
   status: Status;
   reset: Reset;
@@ -126,7 +129,7 @@ export interface SubscribeOptions {
   readonly since?: string;
   /** A token that permits this one channel. Called anew for every connection. */
   readonly getToken?: () => string | Promise<string>;
-  /** The server has confirmed the channel. Called again after each reconnect that could resume. */
+  /** The server has confirmed the channel: nothing is missed from now on. Called again after each reconnect. */
   readonly onSubscribed?: () => void;
   /** The server refused the channel or took it away. */
   readonly onRejected?: (rejection: Rejection) => void;
@@ -174,7 +177,7 @@ export interface ClientOptions {
   /** First and longest wait before an attempt; a random part of it is waited (full jitter). Default 1,000 and 30,000. */
   readonly reconnectInterval?: number;
   readonly reconnectMaxInterval?: number;
-  /** Failed attempts in a row until the state is `error`. Default: no limit. */
+  /** Attempts to come back in a row, without success, until the state is `error`. Default: no limit. */
   readonly maxRetries?: number;
   /** How often the client pings a quiet server. Default 30,000. Nothing heard for this and 10 s more: the line is dead. */
   readonly heartbeatInterval?: number;

@@ -7,13 +7,13 @@ import { createContext, createElement, useContext, useEffect, useRef, useState }
 
 const Context = createContext<Client | undefined>(undefined);
 
-/** Properties of `RowcastProvider`: either `client` or `options`. Both are read when the provider is mounted. */
+/** Properties of `RowcastProvider`: either `client` or `options`. */
 export interface RowcastProviderProps<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels> {
   /** A client of yours, which you connect and disconnect. */
   readonly client?: Client<Events, Channels> | undefined;
   /**
-   * Options of a client that the provider makes, and disconnects when it is unmounted. To begin anew with others, as for
-   * another user, give the provider another `key`.
+   * Options of a client that the provider makes when it is mounted, and disconnects when it is unmounted. To begin anew with
+   * others, as for another user, give the provider another `key`.
    */
   readonly options?: ClientOptions | undefined;
   readonly children?: ReactNode;

@@ -15,7 +15,7 @@ import type {
 import { useEffect, useReducer, useRef } from "react";
 import { useClient, useLatest } from "./client-context.js";
 import type { QueryClientLike } from "./refresh.js";
-import { refresh } from "./refresh.js";
+import { RESET_MS, refresh } from "./refresh.js";
 import { useWebSocketState } from "./status.js";
 import { entityIdOf, partsOf } from "./ws-event.js";
 
@@ -23,7 +23,7 @@ import { entityIdOf, partsOf } from "./ws-event.js";
  * What an event is about: the members of its payload (of its `previous` where the payload is no object), the kind of its
  * type as `type` (`task` of `task.created`), and its entity id as `id` (else the payload's own).
  */
-export interface Element {
+export interface FeedElement {
   readonly type: string;
   readonly id: string;
   readonly [member: string]: unknown;
@@ -44,11 +44,11 @@ export interface UseRealtimeEventsOptions<
   readonly onEvent?: ((event: EventOn<Events, Channels, Channel>) => void) | undefined;
   readonly onStateChange?: ((state: ConnectionState) => void) | undefined;
   /** After each event whose type ends in `created`. */
-  readonly onElementCreated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementCreated?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** After each event whose type ends in `updated`. */
-  readonly onElementUpdated?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementUpdated?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** After each event whose type ends in `deleted`. */
-  readonly onElementDeleted?: ((element: Element, event: EventOn<Events, Channels, Channel>) => void) | undefined;
+  readonly onElementDeleted?: ((element: FeedElement, event: EventOn<Events, Channels, Channel>) => void) | undefined;
   /** Something was missed that cannot be told: fetch your state anew. */
   readonly onReset?: ((reset: Reset) => void) | undefined;
   /** Default true. */
@@ -80,18 +80,13 @@ export const defaultQueryKeyMapper: QueryKeyMapper = ({ type }) => {
 };
 
 /** Receives the events of channels for as long as the component is mounted. */
-export function useRealtimeEvents<
+export const useRealtimeEvents = useEvents as <
   Events extends EventMap = AnyEvents,
   Channels extends ChannelMap = AnyChannels,
   Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*",
 >(
-  options: UseRealtimeEventsOptions<Events, Channels, Channel> = {},
-): RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  // Within, types are those of any feed.
-  return useEvents(options as unknown as UseRealtimeEventsOptions) as RealtimeEvents<
-    EventOn<Events, Channels, Channel>
-  >;
-}
+  options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
+) => RealtimeEvents<EventOn<Events, Channels, Channel>>;
 
 /** `useRealtimeEvents` for the types of one feed, with options that hold unless a component gives others. */
 export function createRealtimeEventsHook<
@@ -102,10 +97,11 @@ export function createRealtimeEventsHook<
 ): <Channel extends ChannelOf<Channels> | "*" = ChannelOf<Channels> | "*">(
   options?: UseRealtimeEventsOptions<Events, Channels, Channel>,
 ) => RealtimeEvents<EventOn<Events, Channels, Channel>> {
-  return (options) => useRealtimeEvents({ ...defaults, ...options } as NonNullable<typeof options>);
+  return (options) => useRealtimeEvents({ ...defaults, ...options } as typeof options);
 }
 
-function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
+/** As for any feed; the types of one are put on it above. */
+function useEvents(options: UseRealtimeEventsOptions = {}): RealtimeEvents<FeedEvent> {
   const { enabled = true, since, channels = ["*"] } = options;
   const client = useClient(options.client);
   const latest = useLatest(options);
@@ -127,7 +123,7 @@ function useEvents(options: UseRealtimeEventsOptions): RealtimeEvents<unknown> {
     const undos = [
       client.on("reset", (reset) => {
         const { queryClient, autoInvalidate = true, onReset } = latest.current;
-        if (queryClient && autoInvalidate) refresh(queryClient, {}, true);
+        if (queryClient && autoInvalidate) refresh(queryClient, {}, RESET_MS);
         onReset?.(reset);
       }),
       client.on("status", (status) => {

@@ -2,7 +2,7 @@
 
 export type { RowcastProviderProps } from "./client-context.js";
 export { RowcastProvider, RowcastProvider as WebSocketProvider, useClient } from "./client-context.js";
-export type { Element, QueryKeyMapper, RealtimeEvents, UseRealtimeEventsOptions } from "./events.js";
+export type { FeedElement, QueryKeyMapper, RealtimeEvents, UseRealtimeEventsOptions } from "./events.js";
 export { createRealtimeEventsHook, defaultQueryKeyMapper, useRealtimeEvents } from "./events.js";
 export type { ConnectionIndicatorProps, IndicatorKind } from "./indicator.js";
 export { ConnectionIndicator, ConnectionIndicatorCompact } from "./indicator.js";

@@ -4,7 +4,7 @@ import type { Status } from "@rowcast/client";
 import type { CSSProperties, ReactElement } from "react";
 import { useEffect, useState } from "react";
 import { useClient } from "./client-context.js";
-import { useConnectionStatus, useIsLate } from "./status.js";
+import { useConnectionStatus, useLostConnection } from "./status.js";
 
 /** What an indicator says of the connection. `polling`: connected by plain requests, as nothing better gets through. */
 export type IndicatorKind =
@@ -18,7 +18,7 @@ export type IndicatorKind =
 
 /** Properties of both indicators. */
 export interface ConnectionIndicatorProps {
-  /** Show nothing while events come, nor in the first 5 s in which they do not. */
+  /** Show nothing while events come, in the first 5 s in which they do not, and where nobody wants a connection. */
   readonly hideWhenConnected?: boolean | undefined;
   /** Given one, our style is left out. */
   readonly className?: string | undefined;
@@ -51,7 +51,7 @@ function useIndicator(
 ): ReactElement {
   const client = useClient();
   const status = useConnectionStatus();
-  const isLate = useIsLate(status.state !== "connected");
+  const isLate = useLostConnection();
   const seconds = useCountdown(status);
   const kind = kindOf(status, isLate);
   const isBad = isLate || kind === "error";
@@ -64,7 +64,10 @@ function useIndicator(
       title={isShown && isCompact ? word(kind) : undefined}
     >
       {isShown && (
-        <span aria-hidden style={{ color: isBad ? "#cf222e" : kind === "connecting" ? "#9a6700" : "#1a7f37" }}>
+        <span
+          aria-hidden
+          style={{ color: isBad ? "#cf222e" : ["connecting", "disconnected"].includes(kind) ? "#9a6700" : "#1a7f37" }}
+        >
           ●{" "}
         </span>
       )}
@@ -72,7 +75,7 @@ function useIndicator(
         {isShown && word(kind)}
         {/* A number that changes every second is not to be read aloud. */}
         {kind === "reconnecting" && seconds > 0 && <span aria-hidden> ({seconds} s)</span>}
-      </span>
+      </span>{" "}
       {isBad && kind !== "offline" && (
         <button type="button" onClick={client.connect}>
           {word("reconnect")}

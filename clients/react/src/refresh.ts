@@ -9,7 +9,7 @@ export interface Which {
 /** The part of a query of TanStack Query that is used. */
 export interface QueryLike {
   readonly queryKey: readonly unknown[];
-  readonly state: { readonly data: unknown; readonly fetchStatus: string; readonly isInvalidated: boolean };
+  readonly state: { readonly fetchStatus: string; readonly isInvalidated: boolean };
   fetch(): Promise<unknown>;
 }
 
@@ -24,45 +24,49 @@ export interface QueryClientLike {
 
 /** Queries of one key are invalidated at once, and then at most every so many milliseconds. */
 const THROTTLE_MS = 150;
-/** A reset reaches all pages at once; each waits for a random part of this, in milliseconds, before it refetches. */
-const RESET_JITTER_MS = 2_000;
+/** A reset reaches all pages at once: each waits for its own part of 2 s, in milliseconds, before it refetches. */
+export const RESET_MS: number = 1 + 2_000 * Math.random();
+/** When a change of this page's own is looked at again, in milliseconds. */
+export const OWN_MS = 2_000;
 
-/** By client and key: whether something happened since the last time. */
+/** By client, key and wait: whether to refetch when it is over. */
 const windows = new WeakMap<QueryClientLike, Map<string, boolean>>();
 /** Queries whose running fetch is being waited for. */
 const awaited = new WeakSet<QueryLike>();
 
 /**
- * Invalidates, and so refetches what is on the screen. A fetch that runs already may have read the state before the event:
- * it is let finish, so that a stream of events cannot starve it, and another one follows.
+ * Invalidates, and so refetches what is on the screen, now or once after a wait in milliseconds, however often it is asked
+ * for meanwhile. A fetch that runs already may have read the state before the event: it is let finish, so that a stream of
+ * events cannot starve it, and another one follows.
  */
-export function refresh(client: QueryClientLike, which: Which, isReset = false): void {
+export function refresh(client: QueryClientLike, which: Which, waitMs = 0): void {
   const keys = windows.get(client) ?? new Map<string, boolean>();
-  const key = JSON.stringify(which);
+  const key = JSON.stringify([which, waitMs]);
   const isOpen = keys.has(key);
   windows.set(client, keys);
-  keys.set(key, isOpen || isReset);
+  keys.set(key, isOpen || waitMs > 0);
   if (isOpen) return;
-  setTimeout(
-    () => {
-      const again = keys.get(key);
-      keys.delete(key);
-      if (again) refresh(client, which);
-    },
-    isReset ? 1 + Math.random() * RESET_JITTER_MS : THROTTLE_MS,
-  );
-  if (!isReset) invalidate(client, which);
+  setTimeout(() => {
+    const isDue = keys.get(key);
+    keys.delete(key);
+    if (isDue) refresh(client, which);
+  }, waitMs || THROTTLE_MS);
+  if (!waitMs) invalidate(client, which);
 }
 
 /** Whether a refetch is due anyway, or one runs that may have read the state too early. */
 export function isUnsettled(client: QueryClientLike, which: Which): boolean {
-  const all = client.getQueryCache().findAll(which);
-  return all.some(({ state }) => state.isInvalidated || state.fetchStatus === "fetching");
+  const isDue = (query: QueryLike): boolean => query.state.isInvalidated || isFetching(query);
+  return client.getQueryCache().findAll(which).some(isDue);
+}
+
+function isFetching({ state }: QueryLike): boolean {
+  return state.fetchStatus === "fetching";
 }
 
 function invalidate(client: QueryClientLike, which: Which): void {
   for (const query of client.getQueryCache().findAll(which)) {
-    if (query.state.fetchStatus === "fetching" && !awaited.has(query)) follow(client, query);
+    if (isFetching(query) && !awaited.has(query)) follow(client, query);
   }
   void client.invalidateQueries(which, { cancelRefetch: false });
 }

@@ -64,21 +64,17 @@ export interface UseLostConnectionOptions {
   readonly graceMs?: number | undefined;
 }
 
-/** Whether the connection has been away for longer than the grace, though nobody has disconnected it. For a banner. */
+/** Whether a connection that is wanted has been away for longer than the grace. For a banner. */
 export function useLostConnection({ graceMs = GRACE_MS }: UseLostConnectionOptions = {}): boolean {
-  const state = useWebSocketState();
-  return useIsLate(state !== "connected", graceMs) && state !== "disconnected";
-}
-
-/** Whether something has been so for longer than a grace. */
-export function useIsLate(isSo: boolean, graceMs: number = GRACE_MS): boolean {
+  // All but "connected" and "disconnected", which is as somebody wants it, or nobody needs it.
+  const isAway = !useWebSocketState().endsWith("connected");
   const [isLate, setIsLate] = useState(false);
   useEffect(() => {
-    const timer = setTimeout(setIsLate, graceMs, isSo);
+    const timer = setTimeout(setIsLate, graceMs, isAway);
     return () => {
       clearTimeout(timer);
       setIsLate(false);
     };
-  }, [isSo, graceMs]);
-  return isSo && isLate;
+  }, [isAway, graceMs]);
+  return isAway && isLate;
 }

@@ -13,7 +13,8 @@ import {
   WebSocketProvider,
 } from "@rowcast/react";
 import { act, render, renderHook } from "@testing-library/react";
-import { type ReactElement, StrictMode, useState } from "react";
+import * as React from "react";
+import { type ComponentType, type ReactElement, type ReactNode, StrictMode, useState } from "react";
 import { expect, test, vi } from "vitest";
 import { pass, stage } from "./harness.js";
 
@@ -95,6 +96,31 @@ function Session({ server }: { server: TestServer }): ReactElement {
     </RowcastProvider>
   );
 }
+
+const { Activity } = React as { Activity?: ComponentType<{ mode: "visible" | "hidden"; children: ReactNode }> };
+
+test.runIf(Activity)("a provider that React hides for a while goes on where it was", async () => {
+  const server = createTestServer();
+  const options = { url: "ws://test/ws", environment: server.environment };
+  const Hideable = Activity as NonNullable<typeof Activity>;
+  const page = (mode: "visible" | "hidden"): ReactElement => (
+    <Hideable mode={mode}>
+      <RowcastProvider options={options}>
+        <Tasks />
+      </RowcastProvider>
+    </Hideable>
+  );
+  const { container, rerender } = render(page("visible"));
+  await pass();
+  rerender(page("hidden"));
+  await pass(60_000);
+  expect(server.connections).toHaveLength(0);
+  rerender(page("visible"));
+  await pass();
+  server.emit("tasks", "task.created");
+  await pass();
+  expect(container.textContent).toBe("connected task.created");
+});
 
 test("another key is another client", async () => {
   const server = createTestServer();

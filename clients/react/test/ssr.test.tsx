@@ -1,10 +1,12 @@
 // @vitest-environment node
 // On a server: nothing is opened, and the browser takes over what was rendered without a word.
 
+import { createClient } from "@rowcast/client";
 import { createTestServer } from "@rowcast/client/testing";
 import {
   ConnectionIndicator,
   RowcastProvider,
+  type RowcastProviderProps,
   useLastCursor,
   useLostConnection,
   useRealtimeEvents,
@@ -29,10 +31,10 @@ function Page(): ReactElement {
   );
 }
 
-const app = (options: object): ReactElement => (
+const app = (props: RowcastProviderProps): ReactElement => (
   <StrictMode>
     <QueryClientProvider client={new QueryClient()}>
-      <RowcastProvider options={options}>
+      <RowcastProvider {...props}>
         <Page />
       </RowcastProvider>
     </QueryClientProvider>
@@ -41,8 +43,9 @@ const app = (options: object): ReactElement => (
 
 test("a page is rendered in Node without a DOM, and hydrated without a mismatch", async () => {
   const server = createTestServer();
+  const client = createClient({ url: "ws://test/ws", environment: server.environment });
   expect(typeof document).toBe("undefined");
-  const html = renderToString(app({ url: "ws://test/ws" }));
+  const html = renderToString(app({ options: { url: "ws://test/ws" } }));
   expect(html).toContain("disconnected");
   await vi.advanceTimersByTimeAsync(60_000);
   expect(server.attempts).toBe(0);
@@ -54,13 +57,16 @@ test("a page is rendered in Node without a DOM, and hydrated without a mismatch"
   window.document.body.innerHTML = `<div id="root">${html}</div>`;
   const container = window.document.getElementById("root") as unknown as HTMLElement;
   const onRecoverableError = vi.fn();
-  const options = { url: "ws://test/ws", environment: server.environment };
-  const root = await act(async () => hydrateRoot(container, app(options), { onRecoverableError }));
+  // The browser may be connected before React comes to this part of the page.
+  client.connect();
+  await vi.advanceTimersByTimeAsync(0);
+  const root = await act(async () => hydrateRoot(container, app({ client }), { onRecoverableError }));
   await act(() => vi.advanceTimersByTimeAsync(0));
   server.emit("tasks", "task.created");
   await act(() => vi.advanceTimersByTimeAsync(0));
   expect(container.textContent).toContain("connected task.created");
   expect(onRecoverableError).not.toHaveBeenCalled();
   await act(async () => root.unmount());
+  client.disconnect();
   vi.unstubAllGlobals();
 });

@@ -1,52 +1,10 @@
 // useRealtimeSync: queries are as fresh as the feed, and are not fetched more often than that takes.
 
-import { type UseRealtimeSyncOptions, useMutationOrigin, useRealtimeSync } from "@rowcast/react/tanstack";
+import { useMutationOrigin, useRealtimeSync } from "@rowcast/react/tanstack";
 import { useQuery } from "@tanstack/react-query";
-import type { RenderHookResult } from "@testing-library/react";
 import { expect, test, vi } from "vitest";
-import { pass, type Stage, stage } from "./harness.js";
-
-/** A backend: rows in the order of their commit, read by a fetch that takes a while. */
-class Backend {
-  readonly rows: string[] = [];
-  fetches = 0;
-  takesMs = 10;
-  readonly server: Stage["server"];
-
-  constructor(server: Stage["server"]) {
-    this.server = server;
-  }
-
-  /** Commits a row and its event. */
-  insert(row: string, event: { type?: string; origin?: string; channel?: string; previous?: unknown } = {}): void {
-    this.rows.push(row);
-    this.server.emit({ channel: "tasks", type: "task.created", payload: row, ...event });
-  }
-
-  /** What a fetch brings is what was there when the request reached the database, a while before it answers. */
-  readonly fetch = async (): Promise<string[]> => {
-    this.fetches += 1;
-    const rows = [...this.rows];
-    await new Promise((resolve) => setTimeout(resolve, this.takesMs));
-    return rows;
-  };
-}
-
-type Options = Partial<UseRealtimeSyncOptions<unknown>> & { staleTime?: number };
-
-/** A component that shows a list and keeps it fresh. */
-function list(
-  { hook, server }: Stage,
-  options: Options = {},
-  backend = new Backend(server),
-): RenderHookResult<string[] | undefined, Options> & { backend: Backend } {
-  const use = ({ staleTime = 0, ...more }: Options): string[] | undefined => {
-    const { data } = useQuery({ queryKey: ["tasks", { done: false }], queryFn: backend.fetch, staleTime });
-    useRealtimeSync({ topic: "tasks", queryKey: ["tasks"], ...more } as UseRealtimeSyncOptions);
-    return data;
-  };
-  return { ...hook(use, options), backend };
-}
+import { pass, stage } from "./harness.js";
+import { Backend, list } from "./list.js";
 
 test("an event invalidates what its key begins", async () => {
   const all = stage();
@@ -227,11 +185,11 @@ test("a component that goes during its debounce does not leave others with old d
   backend.insert("coffee");
   await pass(10);
   debounced.unmount();
-  await pass(50);
+  await pass(500);
   expect(backend.fetches - before).toBe(1);
 });
 
-test("the echo of one's own mutation fetches nothing, that of others does", async () => {
+test("the echo of one's own mutation fetches nothing at once, that of others does", async () => {
   const all = stage();
   const { result: mine } = all.hook(() => useMutationOrigin());
   const { origin } = mine.current;
@@ -240,12 +198,27 @@ test("the echo of one's own mutation fetches nothing, that of others does", asyn
   await pass(1_000);
   const before = backend.fetches;
   backend.insert("mine", { origin });
-  await pass(1_000);
+  await pass(1_900);
   expect(backend.fetches - before).toBe(0);
   backend.insert("other", { origin: "somebody" });
   backend.insert("none");
   await pass(1_000);
   expect(backend.fetches - before).toBeGreaterThan(0);
+});
+
+test("a fast typist fetches once, in the end", async () => {
+  const all = stage();
+  const { result, backend } = list(all, { ignoreOrigin: "me" });
+  await pass(1_000);
+  const before = backend.fetches;
+  for (let at = 0; at < 50; at += 1) {
+    backend.insert(`${at}`, { origin: "me" });
+    await pass(100);
+  }
+  expect(backend.fetches - before).toBe(0);
+  await pass(3_000);
+  expect(backend.fetches - before).toBe(1);
+  expect(result.current).toHaveLength(50);
 });
 
 test("an own echo during a fetch that may not have seen it is followed by another fetch", async () => {
@@ -256,7 +229,7 @@ test("an own echo during a fetch that may not have seen it is followed by anothe
   void all.queryClient.refetchQueries();
   await pass(10);
   backend.insert("mine", { origin: "me" });
-  await pass(2_000);
+  await pass(3_000);
   expect(result.current).toEqual(["mine"]);
 });
 
@@ -270,6 +243,39 @@ test("what happens while nobody listens is fetched when somebody shows it again,
   const second = list(all, { staleTime: Number.POSITIVE_INFINITY }, first.backend);
   await pass(1_000);
   expect(second.result.current).toEqual(["meanwhile"]);
+});
+
+test("nor stays it fresh for components that show it and listen to nothing", async () => {
+  const all = stage();
+  const first = list(all, { staleTime: Number.POSITIVE_INFINITY });
+  await pass(1_000);
+  first.unmount();
+  first.backend.rows.push("meanwhile");
+  const { result } = all.hook(
+    () =>
+      useQuery({
+        queryKey: ["tasks", { done: false }],
+        queryFn: first.backend.fetch,
+        staleTime: Number.POSITIVE_INFINITY,
+      }).data,
+  );
+  await pass(1_000);
+  expect(result.current).toEqual(["meanwhile"]);
+});
+
+test("what is committed after a prefetch has begun and before anybody listens is not missed", async () => {
+  const all = stage();
+  all.hook(() => useRealtimeSync({ channel: "other", queryKey: ["other"] }));
+  await pass(1_000);
+  const backend = new Backend(all.server);
+  backend.takesMs = 100;
+  void all.queryClient.prefetchQuery({ queryKey: ["tasks", { done: false }], queryFn: backend.fetch });
+  await pass(10);
+  backend.insert("early");
+  await pass(10);
+  const { result } = list(all, { staleTime: Number.POSITIVE_INFINITY }, backend);
+  await pass(1_000);
+  expect(result.current).toEqual(["early"]);
 });
 
 test("what happens while it is not enabled is fetched when it is again", async () => {
@@ -286,8 +292,7 @@ test("what happens while it is not enabled is fetched when it is again", async (
   expect(result.current).toEqual(["meanwhile"]);
 });
 
-test("a reset fetches once, within two seconds and not at once", async () => {
-  vi.spyOn(Math, "random").mockReturnValue(0.5);
+test("a reset fetches once, within two seconds", async () => {
   const all = stage();
   const { result, backend } = list(all);
   all.hook(() => useRealtimeSync({ channel: "tasks", queryKey: ["tasks"] }));
@@ -295,11 +300,20 @@ test("a reset fetches once, within two seconds and not at once", async () => {
   const before = backend.fetches;
   backend.rows.push("told by nobody");
   all.server.reset("retention");
-  await pass(900);
-  expect(backend.fetches - before).toBe(0);
-  await pass(1_100);
+  await pass(2_100);
   expect(backend.fetches - before).toBe(1);
   expect(result.current).toEqual(["told by nobody"]);
+});
+
+test("pages do not all refetch at the same moment after a reset", async () => {
+  const waits = new Set<number>();
+  for (let page = 0; page < 10; page += 1) {
+    vi.resetModules();
+    waits.add((await import("../src/refresh.js")).RESET_MS);
+  }
+  expect(waits.size).toBe(10);
+  expect(Math.max(...waits)).toBeLessThanOrEqual(2_001);
+  expect(Math.min(...waits)).toBeGreaterThan(0);
 });
 
 test("after a cut, what was missed comes as events", async () => {

@@ -1,4 +1,4 @@
-// How the page is built. With `npm run dev` the backend of ../start answers what Vite does not.
+// How the page is built. With `npm run dev` the backend that ../start runs answers what Vite does not.
 
 import { defineConfig } from "vite";
 
@@ -8,4 +8,6 @@ export default defineConfig({
   // The packages of ../../../clients are linked; React is to be found from here all the same, and once.
   resolve: { preserveSymlinks: true },
   server: { proxy: { "/api": backend, "/ws": { target: backend, ws: true, changeOrigin: true } } },
+  // "use client" is for frameworks that render on servers.
+  build: { rollupOptions: { onwarn: (warning, warn) => warning.code === "MODULE_LEVEL_DIRECTIVE" || warn(warning) } },
 });

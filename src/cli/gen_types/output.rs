@@ -39,9 +39,7 @@ pub(super) fn compare(path: &Path, wanted: &str) -> Result<Change, Error> {
             path.display()
         )));
     }
-    // A checkout on Windows may have made other ends of lines.
-    let present = present.replace("\r\n", "\n");
-    if without_evidence(&present).eq(without_evidence(wanted)) {
+    if plain(&without_evidence(&present)) == plain(&without_evidence(wanted)) {
         return Ok(Change::None);
     }
     Ok(Change::Some(differences(&present, wanted)))
@@ -80,8 +78,48 @@ fn permissions(target: &Path) -> fs::Permissions {
     present.unwrap_or_else(|_| fs::Permissions::from_mode(0o666))
 }
 
-fn without_evidence(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.starts_with(EVIDENCE))
+fn without_evidence(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.starts_with(EVIDENCE));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A text without what the formatters of others change: white space, the kind of quotes, semicolons, and the bar before the
+/// first member of a union.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('/', Some('/' | '*')) => {
+                let ends = if chars.next() == Some('*') {
+                    "*/"
+                } else {
+                    "\n"
+                };
+                let start = out.len();
+                while !out[start..].ends_with(ends)
+                    && let Some(c) = chars.next()
+                {
+                    out.push(c);
+                }
+                let comment = out.split_off(start);
+                out.extend(comment.chars().filter(|c| !c.is_whitespace() && *c != '*'));
+            }
+            ('"' | '\'' | '`', _) => {
+                out.push('"');
+                while let Some(inside) = chars.next().filter(|inside| *inside != c) {
+                    let escaped = chars.next_if(|_| inside == '\\');
+                    out.extend(Some(inside).filter(|_| !matches!(escaped, Some('"' | '\''))));
+                    out.extend(escaped);
+                }
+                out.push('"');
+            }
+            ('|', _) if out.ends_with([':', '=', '(']) => {}
+            (c, _) if c == ';' || c.is_whitespace() => {}
+            (c, _) => out.push(c),
+        }
+    }
+    out
 }
 
 /// For example `Events: new "task.closed", changed "task.created"; Channels: gone plans`.
@@ -91,7 +129,7 @@ fn differences(old: &str, new: &str) -> String {
     for ((group, name), text) in &new {
         let word = match old.get(&(*group, name.clone())) {
             None => "new",
-            Some(before) if before != text => "changed",
+            Some(before) if plain(before) != plain(text) => "changed",
             Some(_) => continue,
         };
         notes.entry((group, word)).or_default().push(name);
@@ -100,7 +138,7 @@ fn differences(old: &str, new: &str) -> String {
         notes.entry((place.0, "gone")).or_default().push(&place.1);
     }
     if notes.is_empty() {
-        return "its comments or its format".into();
+        return "its comments".into();
     }
     let told = notes.into_iter().map(|((group, word), names)| {
         let shown = names.len().min(NAMED_MAX);
@@ -123,12 +161,13 @@ fn entries(text: &str) -> BTreeMap<(&'static str, String), String> {
             .iter()
             .find_map(|start| line.strip_prefix(start))
             .and_then(|rest| rest.split(' ').next());
-        match (declared, line.strip_prefix("  ")) {
+        let member = line.strip_prefix("  ").or_else(|| line.strip_prefix('\t'));
+        match (declared, member) {
             (Some("Events"), _) => (group, place) = ("Events", None),
             (Some("Channels"), _) => (group, place) = ("Channels", None),
             (Some(name), _) => (group, place) = ("types", Some(name.to_owned())),
             (None, Some(member))
-                if group != "types" && !member.starts_with([' ', '/', '}', '|']) =>
+                if group != "types" && !member.starts_with([' ', '\t', '/', '}', '|', ')']) =>
             {
                 place = Some(name_of(member).to_owned());
             }
@@ -141,7 +180,7 @@ fn entries(text: &str) -> BTreeMap<(&'static str, String), String> {
             found
                 .entry((group, name.clone()))
                 .or_default()
-                .push_str(line.trim());
+                .push_str(line);
         }
     }
     found
@@ -173,9 +212,17 @@ mod tests {
             differences(old, &new),
             "Channels: gone tasks; Channels: new [channel: `tasks:${string}`]; Events: changed \"a: b\""
         );
-        assert_eq!(
-            differences(old, &old.replace("Old", "New")),
-            "its comments or its format"
-        );
+        assert_eq!(differences(old, &old.replace("Old", "New")), "its comments");
+    }
+
+    #[test]
+    fn formatters_change_nothing() {
+        let text = "/** It's\n * so. */\nexport type A =\n  | \"a b\"\n  | 'c\"d';\n  e: (\n    | 1\n    | 2\n  )[];\n";
+        let others =
+            "/** It's\r\n\t* so. */\r\nexport type A = 'a b' | \"c\\\"d\"\r\n\te: (1 | 2)[]\r\n";
+        assert_eq!(plain(text), plain(others));
+        for (from, to) in [("a b", "ab"), ("so", "not"), ("1", "12"), (")[]", ")")] {
+            assert_ne!(plain(text), plain(&text.replacen(from, to, 1)), "{from}");
+        }
     }
 }

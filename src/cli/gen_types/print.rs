@@ -16,10 +16,7 @@ pub(super) const EVIDENCE: &str = "// Learnt from ";
 
 /// The whole file.
 pub(super) fn file(feed: &Feed) -> String {
-    let mut out = format!(
-        "{MARK} from {}. Change that, and run it again.\n",
-        comment(&feed.origin)
-    );
+    let mut out = format!("{MARK} from {}\n", comment(&feed.origin));
     if let Some(evidence) = &feed.evidence {
         let _ = writeln!(out, "{EVIDENCE}{}", comment(evidence));
     }

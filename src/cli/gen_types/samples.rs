@@ -61,7 +61,7 @@ impl Seen {
             HumanCount(self.rows)
         );
         Feed {
-            origin: "the events of a database".into(),
+            origin: "the events of a database. Do not change it here.".into(),
             evidence: Some(evidence),
             types: Vec::new(),
             events: self

@@ -70,8 +70,8 @@ struct Schema<'a> {
 impl Schema<'_> {
     fn feed(&self, root: &DeTable<'_>) -> Result<Feed, Error> {
         let mut feed = Feed::default();
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        feed.origin.clone_from(&name.into_owned());
+        let name = self.path.file_name().unwrap_or_default();
+        feed.origin = format!("{}. Change that, and run it again.", name.display());
         let mut channels = Vec::new();
         for (section, value) in in_order(root) {
             let entries = |example| self.table(section, section.get_ref(), value, example);

@@ -13,9 +13,7 @@ use super::{DatabaseConfig, DatabaseKind};
 use crate::error::Error;
 
 pub use channels::Template;
-#[cfg(feature = "postgres")]
-pub(super) use names::own_name;
-pub(super) use names::{Name, quote_identifier, similar, trigger_name};
+pub(super) use names::{Name, own_name, quote_identifier, similar, trigger_name};
 
 /// What is to be captured, as the user says it.
 #[derive(Debug, Clone)]
@@ -204,7 +202,7 @@ impl Definition {
     }
 
     /// The columns that it does not do without.
-    fn needed(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn needed(&self) -> impl Iterator<Item = &str> {
         let givers = [&self.actor, &self.origin].into_iter().flatten();
         let givers = givers.filter_map(|giver| match giver {
             Giver::Column(name) => Some(name.as_str()),

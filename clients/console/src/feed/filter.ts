@@ -45,8 +45,8 @@ function nameTest(typed: string): ((name: string) => boolean) | undefined {
 /** A regular expression without a copy in small letters: a hundred thousand payloads are searched with it. */
 function wordTest(word: string): Predicate {
   const pattern = new RegExp(escaped(word), "i");
-  // Quotes and control characters stand escaped in JSON.
-  const inJson = new RegExp(escaped(JSON.stringify(word).slice(1, -1)), "i");
+  // Quotes stand escaped in JSON, unless they are of the JSON itself.
+  const inJson = new RegExp(`${escaped(word)}|${escaped(JSON.stringify(word).slice(1, -1))}`, "i");
   return (entry) =>
     inJson.test(entry.payload) ||
     pattern.test(entry.type) ||

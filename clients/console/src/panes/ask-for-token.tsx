@@ -6,7 +6,7 @@ import { Snippet } from "../shell/copy.js";
 import { TokenSaid } from "./token.js";
 
 export function AskForToken({ page, error }: { page: Page; error: string | undefined }): ReactElement {
-  const [text, setText] = useState(page.token ?? "");
+  const [text, setText] = useState("");
   const use = (event: SyntheticEvent): void => {
     event.preventDefault();
     if (text.trim()) page.takeToken(text.trim());
@@ -47,7 +47,7 @@ export function AskForToken({ page, error }: { page: Page; error: string | undef
         server's secret is, this makes one:
       </p>
       <Snippet text="rowcast token mint --jwt-secret-file key --user ann --channels '*'" what="the command" />
-      {text.trim() && <TokenSaid token={text} />}
+      <TokenSaid token={text.trim() || page.token} />
     </main>
   );
 }

@@ -1,4 +1,4 @@
-// Channels: how many events they had, and how many clients listen.
+// Channels: how many events they had, and how many subscriptions they reach.
 
 import { type ReactElement, useCallback, useEffect, useState } from "react";
 import type { Actions, Desk } from "../console.js";
@@ -6,8 +6,7 @@ import { NO_FILTER } from "../feed/filter.js";
 import { CHANNELS_MAX, type ChannelTally } from "../feed/tally.js";
 import type { Subscribers } from "../server/api.js";
 import { useAsked } from "../server/use-asked.js";
-import { duration } from "../token/decode.js";
-import { count } from "../words.js";
+import { count, duration } from "../words.js";
 
 /** Channels that are listed, those with the most events first. */
 const ROWS_MAX = 500;
@@ -18,7 +17,8 @@ const INTERVAL_MS = 2_000;
 interface Line {
   readonly name: string;
   readonly tally: ChannelTally | undefined;
-  readonly clients: number | undefined;
+  /** Subscriptions that match. */
+  readonly listening: number;
 }
 
 export function Channels({ desk, actions }: { desk: Desk; actions: Actions }): ReactElement {
@@ -39,9 +39,9 @@ export function Channels({ desk, actions }: { desk: Desk; actions: Actions }): R
     <div className="page">
       <h2>Channels</h2>
       <p className="faint">
-        Events are those that this page has received; clients are all of the server's that you may know of, this page
-        among them. An event on <code>messages:42</code> reaches subscribers of <code>messages:42</code>,{" "}
-        <code>messages</code>, <code>messages:*</code> and <code>*</code>.
+        Events are those that this page has received. Subscriptions are those of all clients that match and that you may
+        know of: for <code>messages:42</code> these are <code>messages:42</code>, <code>messages</code>,{" "}
+        <code>messages:*</code> and <code>*</code>. This page has one, too.
       </p>
       {error && <p className="bad">{error.message}</p>}
       {lines.length === 0 ? (
@@ -57,7 +57,7 @@ export function Channels({ desk, actions }: { desk: Desk; actions: Actions }): R
                   Events
                 </th>
                 <th scope="col" className="number">
-                  Clients
+                  Subscriptions
                 </th>
                 <th scope="col">Last event</th>
                 <th scope="col">
@@ -84,14 +84,14 @@ export function Channels({ desk, actions }: { desk: Desk; actions: Actions }): R
 }
 
 function ChannelRow(props: { line: Line; now: number; show: (channel: string) => void }): ReactElement {
-  const { name, tally, clients } = props.line;
+  const { name, tally, listening } = props.line;
   return (
     <tr>
       <th scope="row" className="mono">
         {name}
       </th>
       <td className="number">{tally ? count(tally.count) : "0"}</td>
-      <td className="number">{clients === undefined ? "0" : count(clients)}</td>
+      <td className="number">{count(listening)}</td>
       <td>
         {tally ? (
           <>
@@ -117,12 +117,22 @@ function ChannelRow(props: { line: Line; now: number; show: (channel: string) =>
   );
 }
 
-/** Channels with events, then those that only have subscribers. */
+/** Channels with events, then what is only subscribed to. */
 function linesOf(tallies: readonly ChannelTally[], subscribers: Subscribers = {}): Line[] {
   const known = new Set(tallies.map(({ name }) => name));
   const others = Object.keys(subscribers).filter((name) => !known.has(name));
   return [
-    ...tallies.map((tally) => ({ name: tally.name, tally, clients: subscribers[tally.name] })),
-    ...others.sort().map((name) => ({ name, tally: undefined, clients: subscribers[name] })),
+    ...tallies.map((tally) => ({ name: tally.name, tally, listening: listeningTo(tally.name, subscribers) })),
+    ...others.sort().map((name) => ({ name, tally: undefined, listening: subscribers[name] ?? 0 })),
   ];
+}
+
+/** How many subscriptions an event on a channel matches: of its name, of the names above, and of patterns. */
+export function listeningTo(channel: string, subscribers: Subscribers): number {
+  const patterns = ["*", channel];
+  for (let end = channel.lastIndexOf(":"); end > 0; end = channel.lastIndexOf(":", end - 1)) {
+    const above = channel.slice(0, end);
+    patterns.push(above, `${above}:*`);
+  }
+  return patterns.reduce((sum, pattern) => sum + (subscribers[pattern] ?? 0), 0);
 }

@@ -68,7 +68,7 @@ function latest(values: readonly (number | undefined)[]): number | undefined {
 /** Seconds without a value that a line goes on over: a quiet feed has a line, and not dots. */
 const GAP_MAX_S = 10;
 
-/** The lines between values that follow each other closely; a value alone is a dot. */
+/** The lines between values that follow each other closely; a value alone is a dash. */
 function pathOf(values: readonly (number | undefined)[], top: number): string {
   let path = "";
   let last = Number.NEGATIVE_INFINITY;
@@ -79,8 +79,8 @@ function pathOf(values: readonly (number | undefined)[], top: number): string {
     const x = ((index + 0.5) / values.length) * WIDTH;
     const y = HEIGHT - (value / top) * HEIGHT;
     path += `${isOpen ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
-    // A line of no length is drawn as a dot by its round end.
-    if (!isOpen) path += "h0";
+    // One alone is a dash of two seconds.
+    if (!isOpen) path += `h${(2 * WIDTH) / values.length}`;
   });
   return path;
 }

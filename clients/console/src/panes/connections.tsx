@@ -4,8 +4,7 @@ import { type ReactElement, useCallback } from "react";
 import type { Desk } from "../console.js";
 import type { Connection } from "../server/api.js";
 import { useAsked } from "../server/use-asked.js";
-import { duration } from "../token/decode.js";
-import { bytes, count, counted } from "../words.js";
+import { bytes, count, counted, duration } from "../words.js";
 
 /** How often the server is asked. */
 const INTERVAL_MS = 2_000;

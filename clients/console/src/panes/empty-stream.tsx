@@ -5,6 +5,7 @@ import type { ReactElement, ReactNode } from "react";
 import type { Actions, Desk } from "../console.js";
 import type { View } from "../feed/store.js";
 import { Snippet } from "../shell/copy.js";
+import { decode } from "../token/decode.js";
 import { counted } from "../words.js";
 
 export function EmptyStream(props: {
@@ -41,7 +42,8 @@ function Empty({ title, children }: { title: string; children?: ReactNode }): Re
   );
 }
 
-function NothingYet({ desk: { status }, actions }: { desk: Desk; actions: Actions }): ReactElement {
+function NothingYet({ desk, actions }: { desk: Desk; actions: Actions }): ReactElement {
+  const { status } = desk;
   const url = status.databaseUrl ? `'${status.databaseUrl}'` : '"$DATABASE_URL"';
   return (
     <Empty title="No events since this page was opened">
@@ -60,9 +62,20 @@ function NothingYet({ desk: { status }, actions }: { desk: Desk; actions: Action
           Show what is stored
         </button>
       </p>
-      {status.asksForTokens && <p className="faint">Your token receives {status.channels.join(", ")}.</p>}
+      {status.asksForTokens && (
+        <p className="faint">
+          Your token receives {status.channels.join(", ")}.
+          {isWithoutChannels(desk.page.token) &&
+            " It has no claim channels; with one it would receive what that names, too."}
+        </p>
+      )}
     </Empty>
   );
+}
+
+function isWithoutChannels(token: string | undefined): boolean {
+  const decoded = decode(token ?? "");
+  return "claims" in decoded && decoded.claims.channels === undefined;
 }
 
 function NothingGranted(): ReactElement {

@@ -12,6 +12,9 @@ import { EmptyStream } from "./empty-stream.js";
 import { FilterBar } from "./filter-bar.js";
 import { StreamList, useStreamScroll } from "./stream-list.js";
 
+/** Seconds that the rate is a mean of. */
+const RECENT_S = 5;
+
 /** Rows that PageUp and PageDown move by. */
 const PAGE_ROWS = 20;
 
@@ -43,6 +46,11 @@ export function Stream(props: {
     store.show(next);
     scroll.follow();
   };
+  const close = (): void => {
+    setIsOpen(false);
+    // What had the focus may be gone.
+    scroll.box.current?.focus();
+  };
   const togglePause = (): void => (view.isPaused ? store.resume() : store.pause());
   const follow = (): void => {
     setSelected(undefined);
@@ -64,7 +72,7 @@ export function Stream(props: {
     },
     Escape: () => {
       if (document.activeElement instanceof HTMLInputElement) document.activeElement.blur();
-      else setIsOpen(false);
+      else close();
     },
   });
 
@@ -104,7 +112,7 @@ export function Stream(props: {
             showAll={() => show(NO_FILTER)}
           />
         )}
-        {isOpen && selected && <Details entry={selected} close={() => setIsOpen(false)} />}
+        {isOpen && selected && <Details entry={selected} close={close} />}
       </div>
       <StatusLine desk={props.desk} view={view} hasFilter={hasFilter} />
     </>
@@ -112,7 +120,9 @@ export function Stream(props: {
 }
 
 function StatusLine({ desk, view, hasFilter }: { desk: Desk; view: View; hasFilter: boolean }): ReactElement {
-  const [second] = useEverySecond(() => desk.store.meter.last(1, Date.now()));
+  const seconds = useEverySecond(() => desk.store.meter.last(RECENT_S, Date.now()));
+  const events = seconds.reduce((sum, second) => sum + second.events, 0);
+  const lag = seconds.findLast(({ meanLagMs }) => meanLagMs !== undefined)?.meanLagMs;
   return (
     <footer className="status-line">
       <span>
@@ -122,8 +132,8 @@ function StatusLine({ desk, view, hasFilter }: { desk: Desk; view: View; hasFilt
       {view.unsearched > 0 && hasFilter && <span>searching …</span>}
       {view.isPaused && <span className="waiting">paused: {counted(view.waiting, "event")} came since</span>}
       <span className="spring" />
-      <span>{rate(second?.events ?? 0)} /s</span>
-      {second?.meanLagMs !== undefined && <span>{milliseconds(second.meanLagMs)} late</span>}
+      <span>{rate(events / RECENT_S)} /s</span>
+      {lag !== undefined && <span>{milliseconds(lag)} late</span>}
     </footer>
   );
 }

@@ -6,7 +6,8 @@ import { Json } from "../json/json.js";
 import { decode, rights, validity } from "../token/decode.js";
 
 export function TokenPane({ desk: { page, status } }: { desk: Desk }): ReactElement {
-  const [text, setText] = useState(page.token ?? "");
+  // The one in use is told of, and not shown: others may see the screen.
+  const [text, setText] = useState("");
   const id = useId();
   return (
     <div className="page">
@@ -25,7 +26,7 @@ export function TokenPane({ desk: { page, status } }: { desk: Desk }): ReactElem
       )}
       <div className="form">
         <label className="wide" htmlFor={id}>
-          Any token, to see what is in it
+          {page.token ? "Another token, to see what is in it" : "Any token, to see what is in it"}
           <textarea
             id={id}
             rows={5}
@@ -36,19 +37,20 @@ export function TokenPane({ desk: { page, status } }: { desk: Desk }): ReactElem
             onChange={(event) => setText(event.target.value)}
           />
         </label>
-        {status.asksForTokens && text.trim() && text.trim() !== page.token && (
+        {status.asksForTokens && text.trim() && (
           <button type="button" className="primary" onClick={() => page.takeToken(text.trim())}>
             Use this one
           </button>
         )}
       </div>
-      {text.trim() && <TokenSaid token={text} />}
+      <TokenSaid token={text.trim() || page.token} />
     </div>
   );
 }
 
 /** What a token says. It is decoded here, and sent nowhere. */
-export function TokenSaid({ token }: { token: string }): ReactElement {
+export function TokenSaid({ token }: { token: string | undefined }): ReactElement | null {
+  if (!token) return null;
   const decoded = decode(token);
   if ("why" in decoded) return <p className="bad">{decoded.why}</p>;
   const { isGood, text } = validity(decoded.claims, Date.now());

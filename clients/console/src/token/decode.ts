@@ -1,5 +1,7 @@
 // What a token says, without asking whether it is true.
 
+import { duration } from "../words.js";
+
 /** A token, taken apart. */
 export interface Decoded {
   readonly header: Readonly<Record<string, unknown>>;
@@ -78,25 +80,4 @@ export function rights(claims: Readonly<Record<string, unknown>>): string[] {
 function namesOf(claim: unknown): string[] {
   if (typeof claim === "string") return claim.split(/[\s,]+/).filter(Boolean);
   return Array.isArray(claim) ? claim.filter((name): name is string => typeof name === "string") : [];
-}
-
-/** A length of time in its two largest units: `2 h 5 min`. */
-export function duration(milliseconds: number): string {
-  let left = Math.max(0, Math.floor(milliseconds / 1_000));
-  if (left < 1) return "less than a second";
-  const units: [string, number][] = [
-    ["d", 86_400],
-    ["h", 3_600],
-    ["min", 60],
-    ["s", 1],
-  ];
-  const parts: string[] = [];
-  for (const [name, seconds] of units) {
-    const count = Math.floor(left / seconds);
-    left -= count * seconds;
-    if (count > 0) parts.push(`${count} ${name}`);
-    else if (parts.length) break;
-    if (parts.length === 2) break;
-  }
-  return parts.join(" ");
 }

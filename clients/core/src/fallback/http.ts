@@ -41,9 +41,8 @@ export function openHttpLink(
 ): Link {
   const confirmed = new Set<string>();
   const tokens = new Set<string>();
-  /** Those after the first `together` wait. */
+  /** They are asked one after the other, so that an answer is to one of them. */
   const asks: Ask[] = [];
-  let together = Infinity;
   /** Who waits to be told that it has caught up. */
   let behind: Ask[] = [];
   let token: string | undefined;
@@ -53,8 +52,7 @@ export function openHttpLink(
 
   /** From where on to ask. The server goes back to the earliest: what is known already comes again, and is dropped. */
   function positions(): Set<string> {
-    const all = [cursor, ...asks.slice(0, together).map((ask) => ask.since)];
-    return new Set(all.filter((since) => since !== undefined));
+    return new Set([cursor, asks[0]?.since].filter((since) => since !== undefined));
   }
 
   function tell(frame: Heard): void {
@@ -84,8 +82,8 @@ export function openHttpLink(
       close();
       closed(end);
     };
-    const own = asks.slice(0, together);
-    const channels = [...confirmed, ...own.flatMap((ask) => ask.channels ?? [])];
+    const [ask] = asks;
+    const channels = [...confirmed, ...(ask?.channels ?? [])];
     const request: Listening["request"] = async (path, position, more) => {
       const query = new URLSearchParams({ ...more, channels: channels.join() });
       for (const since of positions()) query.append(position, since);
@@ -102,8 +100,11 @@ export function openHttpLink(
           cursor,
           channels.map((channel) => ({ channel, code: "FORBIDDEN", message })),
         );
-      else if (status === 400 && own.length) doubt(own, error, message);
-      else {
+      else if (status === 400 && ask) {
+        asks.shift();
+        tell({ type: "error", id: ask.id, code: error.toUpperCase(), message });
+        restart();
+      } else {
         const retryAfterMs = Number(response.headers.get("retry-after")) * 1000 || undefined;
         end({ code: CODES[status] ?? 1006, reason: message, isUnusable: ABSENT.includes(status), retryAfterMs });
       }
@@ -127,37 +128,27 @@ export function openHttpLink(
     }
   }
 
-  /** One of them is refused: if they are several, each is asked for on its own. */
-  function doubt([first, second]: readonly Ask[], error: string, message: string): void {
-    together = 1;
-    if (!second) {
-      asks.shift();
-      tell({ type: "error", id: first?.id, code: error.toUpperCase(), message });
-    }
-    restart();
-  }
-
   function confirm(position: string | undefined, rejected: readonly Rejection[] = []): void {
-    const own = asks.splice(0, together);
+    const ask = asks.shift();
     const refused = new Set(rejected.map(({ channel }) => channel));
     const lost = [...confirmed].filter((name) => refused.has(name));
     for (const name of lost) confirmed.delete(name);
     if (lost.length)
       tell({ type: "unsubscribed", channels: lost, code: "FORBIDDEN", message: rejected[0]?.message ?? "" });
-    for (const ask of own) {
-      const { type, id, channels: names, since } = ask;
-      if (type === "hello") tell({ type: "welcome", id });
-      const channels = (names ?? []).filter((name) => !refused.has(name));
+    if (!ask) return;
+    const { type, id, channels: names, since } = ask;
+    if (type === "hello") tell({ type: "welcome", id });
+    if (names) {
+      const channels = names.filter((name) => !refused.has(name));
       for (const name of channels) confirmed.add(name);
       const recovered = since !== undefined && channels.length > 0;
       if (recovered) behind.push(ask);
       // The beginning has no other name.
       cursor = position ?? (recovered ? since : cursor);
-      const mine = rejected.filter(({ channel }) => names?.includes(channel));
-      if (names) tell({ type: "subscribed", id, channels, rejected: mine, cursor: position, recovered });
+      const mine = rejected.filter(({ channel }) => names.includes(channel));
+      tell({ type: "subscribed", id, channels, rejected: mine, cursor: position, recovered });
     }
     if (asks.length) restart();
-    else together = Infinity;
   }
 
   function caughtUp(cursor: string | undefined): void {

@@ -1,12 +1,12 @@
 // Showing a change before the server has it.
 
 import type { QueryClient, QueryKey, QueryState } from "@tanstack/react-query";
-import { isUnsettled } from "../refresh.js";
+import { isUnsettled, OWN_MS, refresh } from "../refresh.js";
 
 /**
  * Shows `updater(old)` at once, and gives the function that takes it back, for `onError` of a mutation. A fetch that runs is
- * cancelled, as it would overwrite the change, and the query stays marked as stale. Where the cache has nothing, nothing is
- * shown and no fetch is cancelled.
+ * cancelled, as it would overwrite the change, and follows 2 s later. Where the cache has nothing, nothing is shown and
+ * no fetch is cancelled.
  *
  * Taking back restores the old value only if nobody has written since: events and refetches that came meanwhile are not
  * undone. If somebody has, the query is invalidated instead.
@@ -23,7 +23,7 @@ export async function optimisticUpdate<Data>(
   const old = state();
   if (old?.data === undefined) return () => {};
   queryClient.setQueryData<Data>(queryKey, updater(old.data));
-  if (wasUnsettled) void queryClient.invalidateQueries({ ...which, refetchType: "none" });
+  if (wasUnsettled) refresh(queryClient, which, OWN_MS);
   const writes = state()?.dataUpdateCount;
   return () => {
     const isLast = state()?.dataUpdateCount === writes;

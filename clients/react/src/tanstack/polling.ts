@@ -1,8 +1,7 @@
 // Polling for as long as there is no connection.
 
-import { focusManager, type QueryKey, useQueryClient } from "@tanstack/react-query";
+import { focusManager, hashKey, type QueryKey, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
-import { useLatest } from "../client-context.js";
 import { refresh } from "../refresh.js";
 import { useWebSocketState } from "../status.js";
 
@@ -22,13 +21,14 @@ export interface UsePollingFallbackOptions {
  */
 export function usePollingFallback({ queryKey, intervalMs = 10_000, enabled = true }: UsePollingFallbackOptions): void {
   const queryClient = useQueryClient();
-  const latest = useLatest(queryKey);
+  const keyHash = hashKey(queryKey);
   const isWanted = useWebSocketState() !== "connected" && enabled;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key, which is another object at each render.
   useEffect(() => {
     if (!isWanted) return;
     const timer = setInterval(() => {
-      if (focusManager.isFocused()) refresh(queryClient, { queryKey: latest.current });
+      if (focusManager.isFocused()) refresh(queryClient, { queryKey });
     }, intervalMs);
     return () => clearInterval(timer);
-  }, [queryClient, isWanted, intervalMs, latest]);
+  }, [queryClient, isWanted, intervalMs, keyHash]);
 }

@@ -4,7 +4,7 @@ import type { FeedEvent } from "@rowcast/client";
 import { hashKey, type QueryClient, type QueryKey, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { useClient, useLatest } from "../client-context.js";
-import { isUnsettled, refresh } from "../refresh.js";
+import { isUnsettled, OWN_MS, RESET_MS, refresh } from "../refresh.js";
 import { type TopicEvent, toWSEvent, type WSEventType } from "../ws-event.js";
 
 /** Options of `useRealtimeSync`. Handlers may be written in place: those of the last render are called. */
@@ -23,7 +23,10 @@ export type UseRealtimeSyncOptions<Payload = unknown> = {
   readonly onSubscribed?: (() => void) | undefined;
   /** The channel, once confirmed, is not listened to any more by this component. */
   readonly onUnsubscribed?: (() => void) | undefined;
-  /** Events of this origin are the echo of mutations whose result is in the cache already. See `useMutationOrigin`. */
+  /**
+   * Events of this origin are the echo of mutations whose result is in the cache already: they fetch nothing at once, but once
+   * when there has been none for 2 s, as a fetch that ran meanwhile may have taken it away. See `useMutationOrigin`.
+   */
   readonly ignoreOrigin?: string | undefined;
   /** A cursor that was read before the state, or with it. Saves the refetch on the first connection. */
   readonly since?: string | undefined;
@@ -45,47 +48,46 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
   const { enabled = true, since, queryKey } = options;
   const channel = options.channel ?? options.topic;
   const keyHash = hashKey(queryKey);
+  const which = { queryKey };
+  const wasFetching = queryClient.isFetching(which);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key, which is another object at each render.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: keyHash stands for the key; the rest is as it was when they changed.
   useEffect(() => {
     if (!enabled) return;
-    const which = { queryKey };
     const cached = queryClient.getQueryCache().findAll(which);
-    const isUnsure = !since && (!client.cursor || cached.some(({ state }) => state.fetchStatus === "idle"));
+    // From the cursor on nothing is missed, and what is fetched because of this very render is read after it.
+    const isUnsure = !since && (!client.cursor || wasFetching || cached.length > queryClient.isFetching(which));
     let isSubscribed = false;
-    let timer: ReturnType<typeof setTimeout> | undefined;
+    let echo: ReturnType<typeof setTimeout> | undefined;
 
-    const invalidate = (): void => {
-      timer = undefined;
-      refresh(queryClient, which);
-    };
     const receive = (feedEvent: FeedEvent): void => {
       const { events, onEvent, debounceMs, ignoreOrigin } = latest.current;
       const event = toWSEvent(feedEvent as FeedEvent<Record<string, Payload>>, channel);
       if (events && !events.includes(event.type) && !events.includes(event.event)) return;
-      const isEcho = ignoreOrigin && event.origin === ignoreOrigin;
+      if (ignoreOrigin && event.origin === ignoreOrigin) {
+        clearTimeout(echo);
+        echo = setTimeout(() => refresh(queryClient, which), OWN_MS);
+        return;
+      }
       // The cache may be behind for other reasons, and must not look fresh because of this event.
-      const isBehind = isUnsettled(queryClient, which);
-      if (!isEcho) onEvent?.(event, queryClient);
-      if ((isEcho || onEvent) && !isBehind) return;
-      if (debounceMs) timer ??= setTimeout(invalidate, debounceMs);
-      else invalidate();
+      const isDue = !onEvent || isUnsettled(queryClient, which);
+      onEvent?.(event, queryClient);
+      if (isDue) refresh(queryClient, which, debounceMs);
     };
 
     const undo = client.subscribe(channel, receive, {
       ...(since && { since }),
       onSubscribed() {
-        if (isUnsure && !isSubscribed) invalidate();
+        if (isUnsure && !isSubscribed) refresh(queryClient, which);
         isSubscribed = true;
         latest.current.onSubscribed?.();
       },
-      onReset: () => refresh(queryClient, which, true),
+      onReset: () => refresh(queryClient, which, RESET_MS),
     });
     return () => {
       undo();
-      clearTimeout(timer);
       // From now on nobody tells when it changes: whoever shows it next fetches it.
-      void queryClient.invalidateQueries({ ...which, refetchType: timer ? "active" : "none" });
+      void queryClient.invalidateQueries({ ...which, refetchType: "none" });
       if (isSubscribed) latest.current.onUnsubscribed?.();
     };
   }, [client, queryClient, channel, keyHash, since, enabled, latest]);

@@ -1,6 +1,6 @@
 // The page: its head, the columns, and what has happened.
 
-import { ConnectionIndicator } from "@rowcast/react";
+import { ConnectionIndicator, useConnectionStatus } from "@rowcast/react";
 import { useLayoutEffect, useRef, useState } from "react";
 import { Activity } from "./Activity.js";
 import type { Board, Change } from "./api.js";
@@ -13,6 +13,7 @@ import type { Card } from "./feed.js";
 /** Shows the board once it is there. */
 export function App() {
   const { data, error, refetch } = useBoard();
+  const { isOnline } = useConnectionStatus();
   return (
     <>
       <header>
@@ -20,7 +21,7 @@ export function App() {
         <p>
           You are <b>{me}</b>
         </p>
-        <ConnectionIndicator />
+        {isOnline && <ConnectionIndicator className="indicator" labels={{ connected: "Live" }} />}
       </header>
       <Banner />
       {data ? (

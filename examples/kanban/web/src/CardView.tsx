@@ -1,6 +1,6 @@
 // A card: it is moved by keys, renamed in place, and deleted.
 
-import { type DragEvent, type KeyboardEvent, useState } from "react";
+import { type DragEvent, type KeyboardEvent, useLayoutEffect, useRef, useState } from "react";
 import type { Change } from "./api.js";
 import type { Card } from "./feed.js";
 
@@ -21,6 +21,13 @@ interface CardViewProps {
 /** A card of the board. */
 export function CardView({ card, change, move, onDragStart }: CardViewProps) {
   const [isEdited, setIsEdited] = useState(false);
+  const element = useRef<HTMLLIElement>(null);
+  // Whoever ends the editing by a key goes on with the card.
+  const isLeftByKey = useRef(false);
+  useLayoutEffect(() => {
+    if (!isEdited && isLeftByKey.current) element.current?.focus();
+    isLeftByKey.current = false;
+  }, [isEdited]);
 
   const rename = (title: string): void => {
     setIsEdited(false);
@@ -32,14 +39,17 @@ export function CardView({ card, change, move, onDragStart }: CardViewProps) {
     const moves = MOVES[event.key];
     if (moves) move(...moves);
     else if (event.key === "Enter" || event.key === "F2") setIsEdited(true);
-    else if (event.key === "Delete") change({ kind: "remove", id: card.id });
-    else return;
+    else if (event.key === "Delete") {
+      focusBeside(event.currentTarget);
+      change({ kind: "remove", id: card.id });
+    } else return;
     event.preventDefault();
   };
 
   return (
     <li
       id={card.id}
+      ref={element}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: keys move it
       tabIndex={0}
       aria-label={card.title}
@@ -57,6 +67,7 @@ export function CardView({ card, change, move, onDragStart }: CardViewProps) {
           ref={(input) => input?.focus()}
           onBlur={(event) => rename(event.currentTarget.value)}
           onKeyDown={(event) => {
+            isLeftByKey.current = event.key === "Enter" || event.key === "Escape";
             if (event.key === "Enter") event.currentTarget.blur();
             if (event.key === "Escape") setIsEdited(false);
           }}
@@ -75,4 +86,11 @@ export function CardView({ card, change, move, onDragStart }: CardViewProps) {
       </button>
     </li>
   );
+}
+
+/** The focus does not go down with a card. */
+function focusBeside(card: Element): void {
+  const beside =
+    card.nextElementSibling ?? card.previousElementSibling ?? card.closest("section")?.querySelector("input");
+  if (beside instanceof HTMLElement) beside.focus();
 }

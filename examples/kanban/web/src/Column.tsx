@@ -1,9 +1,9 @@
 // A column: cards are dropped into it, and new ones are added at its end.
 
 import { type DragEvent, type FormEvent, useState } from "react";
-import { CardView } from "./CardView.js";
 import type { Change } from "./api.js";
 import { positionBefore } from "./board.js";
+import { CardView } from "./CardView.js";
 import type { Card, State } from "./feed.js";
 
 /** What a drag carries. */

@@ -2,7 +2,7 @@
 
 import { createRealtimeEventsHook } from "@rowcast/react";
 import { optimisticUpdate, usePollingFallback, useRealtimeSync } from "@rowcast/react/tanstack";
-import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { type QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { type Board, type Change, fetchBoard, me, origin, send } from "./api.js";
 import type { Card, Channels, Events, State } from "./feed.js";
 
@@ -23,7 +23,14 @@ export const useFeed = createRealtimeEventsHook<Events, Channels>();
 
 /** The state of the board. */
 export function useBoard() {
-  return useQuery({ queryKey: KEY, queryFn: fetchBoard });
+  return useQuery({ queryKey: KEY, queryFn: ({ client }) => fetchShown(client) });
+}
+
+/** The state that the server has, with the changes that are on their way to it: a refetch does not take them back. */
+async function fetchShown(queryClient: QueryClient): Promise<Board> {
+  const board = await fetchBoard();
+  const pending = queryClient.getMutationCache().findAll({ mutationKey: KEY, status: "pending" });
+  return pending.map(({ state }) => state.variables as Change).reduce(changed, board);
 }
 
 /** Keeps it fresh. `since` is the cursor of the first state: nothing is missed between that and the first event. */

@@ -23,10 +23,7 @@ export interface Events {
 /** Types of events by channel; what subscribers of it are sent, from channels below it, too. */
 export interface Channels {
   /** `board:{boardId}` */
-  [channel: `board:${string}`]:
-    | "card.created"
-    | "card.deleted"
-    | "card.updated";
+  [channel: `board:${string}`]: "card.created" | "card.deleted" | "card.updated";
   /** Every channel. */
   "*": keyof Events;
 }

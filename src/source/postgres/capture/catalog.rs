@@ -192,14 +192,23 @@ fn fit(relation: Relation, events: &Relation) -> Result<Relation, Error> {
     }
 }
 
-/// The columns, and whether there are some of types of which a value may fail to become jsonb: those that are not built
-/// in, have parts, or are `json`.
+/// A column.
+pub(super) struct Column {
+    pub name: String,
+    /// The oid of its type.
+    pub kind: i64,
+    /// Whether a value may fail to become jsonb: of types that are not built in, have parts, or are `json`.
+    pub is_odd: bool,
+}
+
+/// The columns, in their order.
 pub(super) async fn columns(
     connection: &mut PgConnection,
     relation: &Relation,
-) -> Result<(Vec<String>, bool), Error> {
-    let rows = sqlx::query!(
-        r#"SELECT a.attname::text AS "name!",
+) -> Result<Vec<Column>, Error> {
+    sqlx::query_as!(
+        Column,
+        r#"SELECT a.attname::text AS "name!", a.atttypid::bigint AS "kind!",
                   NOT (b.typtype = 'e'
                        OR b.typtype IN ('b', 'r', 'm') AND b.typnamespace = 'pg_catalog'::regnamespace
                           AND b.typname NOT IN ('json', '_json')) AS "is_odd!"
@@ -212,9 +221,7 @@ pub(super) async fn columns(
     )
     .fetch_all(connection)
     .await
-    .map_err(Error::database(DOING))?;
-    let is_odd = rows.iter().any(|row| row.is_odd);
-    Ok((rows.into_iter().map(|row| row.name).collect(), is_odd))
+    .map_err(Error::database(DOING))
 }
 
 pub(super) async fn primary_key(

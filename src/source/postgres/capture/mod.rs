@@ -2,6 +2,7 @@
 //! found out of a table in `catalog`.
 
 mod catalog;
+mod named;
 mod script;
 
 use sqlx::postgres::PgConnection;
@@ -32,12 +33,12 @@ pub(in crate::source) async fn attach(
     let mut connection = open(config).await?;
     let events = events(&mut connection, config).await?;
     let relation = find(&mut connection, &wanted.table, &events).await?;
-    let (columns, has_odd_types) = columns(&mut connection, &relation).await?;
+    let columns = columns(&mut connection, &relation).await?;
     let keys = keys(&mut connection, &relation, wanted.id.as_deref()).await?;
     let table = Table {
         quoted: relation.quoted(),
         name: relation.name.clone(),
-        columns,
+        columns: columns.iter().map(|column| column.name.clone()).collect(),
         primary_key: primary_key(&mut connection, &relation).await?,
     };
     let mut plan = Plan::new(wanted, &table)?;
@@ -72,7 +73,7 @@ pub(in crate::source) async fn attach(
         schema: &relation.schema,
         events: &events,
         keys: &keys,
-        has_odd_types,
+        columns: &columns,
     };
     let sql = script::attach(&target, &plan, &plan.record()?);
     if apply {
@@ -276,7 +277,8 @@ async fn attached(
         if !disabled.is_empty() {
             changes.push(format!("triggers disabled: {}", list(disabled)));
         }
-        let (columns, _) = columns(connection, &first.table).await?;
+        let columns = columns(connection, &first.table).await?;
+        let columns: Vec<_> = columns.into_iter().map(|column| column.name).collect();
         all.push(Attached::compare(
             first.table.quoted(),
             definition,

@@ -1,11 +1,12 @@
 //! The statements that install statement-level triggers with transition tables, one function for every operation. What a
 //! table is like is found out in `catalog`.
 //!
-//! What the functions must not do is make a statement of the user fail because of a value: columns are taken out of the
-//! row's JSON by name, so one that was dropped is no error; values that no JSON can be made of are caught; what is no legal
-//! part of a channel leaves that channel out.
+//! What the functions must not do is make a statement of the user fail because of a value, or of a table that has changed:
+//! columns are taken out of the row's JSON by name, so one that was dropped is no error (`named` is faster, while none was);
+//! values that no JSON can be made of are caught; what is no legal part of a channel leaves that channel out.
 
-use super::catalog::Key;
+use super::catalog::{Column, Key};
+use super::named::Named;
 use crate::source::capture::channels::{Dialect, of_both, of_row};
 use crate::source::capture::plan::{Plan, Table};
 use crate::source::capture::{Giver, Operation, head, own_name, quote_identifier, trigger_name};
@@ -23,8 +24,14 @@ pub(super) struct Target<'a> {
     pub events: &'a str,
     /// What pairs an old row with its new one.
     pub keys: &'a [Key],
+    pub columns: &'a [Column],
+}
+
+impl Target<'_> {
     /// Whether there are types of which some values cannot become JSON.
-    pub has_odd_types: bool,
+    pub fn has_odd_types(&self) -> bool {
+        self.columns.iter().any(|column| column.is_odd)
+    }
 }
 
 /// Everything, for a migration.
@@ -124,9 +131,11 @@ fn one(target: &Target<'_>, plan: &Plan, operation: Operation) -> String {
     } else {
         format!("{}, NULL::jsonb", sent(plan, "r.j"))
     };
+    let named = Named::of(target, plan).map(|named| named.one(operation));
     insert(
         target,
         plan,
+        named,
         &format!(
             "SELECT {} AS channel, {} AS type, r.j ->> {id},\n               {}, {},\n               {columns}\n          \
              FROM (SELECT {} AS j FROM {rows} AS {row} OFFSET 0) AS r",
@@ -134,7 +143,7 @@ fn one(target: &Target<'_>, plan: &Plan, operation: Operation) -> String {
             literal(&format!("{}.{}", definition.kind, operation.ending())),
             giver(definition.actor.as_ref(), "r.j"),
             giver(definition.origin.as_ref(), "r.j"),
-            json(target, row),
+            json(target, &format!("{row}.*")),
         ),
     )
 }
@@ -181,6 +190,7 @@ fn update(target: &Target<'_>, plan: &Plan) -> String {
     insert(
         target,
         plan,
+        Named::of(target, plan).map(|named| named.update()),
         &format!(
             "SELECT {} AS channel,\n               \
              CASE WHEN r.o IS NULL THEN {} WHEN r.n IS NULL THEN {} ELSE {} END AS type,\n               \
@@ -198,8 +208,8 @@ fn update(target: &Target<'_>, plan: &Plan) -> String {
             giver(definition.origin.as_ref(), both),
             sent(plan, "r.n"),
             sent(plan, "r.o"),
-            json(target, "old_row"),
-            json(target, "new_row"),
+            json(target, "old_row.*"),
+            json(target, "new_row.*"),
             pairs.join(" AND "),
         ),
     )
@@ -228,35 +238,53 @@ fn truncate(target: &Target<'_>, plan: &Plan) -> String {
     )
 }
 
-/// The body of a function around what it selects.
-fn insert(target: &Target<'_>, plan: &Plan, select: &str) -> String {
-    let columns = "channel, type, entity_id, actor, origin, payload, previous";
+/// The body of a function around what it selects: by the names of columns where it can be and they are all there, and a
+/// condition for that; or what works whatever has become of the table.
+fn insert(
+    target: &Target<'_>,
+    plan: &Plan,
+    named: Option<(String, String)>,
+    select: &str,
+) -> String {
     let known: Vec<_> = plan.definition.columns().cloned().collect();
-    let select = if plan.is_always_somewhere() {
-        format!("        {select};")
-    } else {
+    let insert = |select: &str| {
+        let columns = "channel, type, entity_id, actor, origin, payload, previous";
+        let rows = if plan.is_always_somewhere() {
+            format!("        {select};")
+        } else {
+            format!(
+                "        SELECT * FROM (\n        {select}\n        OFFSET 0) AS e WHERE e.channel IS NOT NULL;"
+            )
+        };
         format!(
-            "        SELECT * FROM (\n        {select}\n        OFFSET 0) AS e WHERE e.channel IS NOT NULL;"
+            "    INSERT INTO {} ({columns})\n{rows}\n    RETURN NULL;\n",
+            target.events
         )
     };
+    let fast = named.map_or_else(String::new, |(condition, select)| {
+        format!(
+            "    -- While all columns are there that were: faster.\n    IF {condition} THEN\n{}    END IF;\n",
+            insert(&select)
+        )
+    });
     format!(
         "\nDECLARE\n    -- Columns added later are not sent: nobody was asked whether they are secret.\n    \
          rowcast_known boolean := NOT EXISTS (\n        SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped\n           \
          AND attname <> ALL ({}::name[]));\n\
-         BEGIN\n    INSERT INTO {} ({columns})\n{select}\n    RETURN NULL;\nEND\n",
+         BEGIN\n{fast}{}END\n",
         array(&known),
-        target.events,
+        insert(select),
     )
 }
 
 /// A row as JSON, or NULL where there is none.
-fn json(target: &Target<'_>, row: &str) -> String {
-    let careful = format!("{}({row}.*)", function(target, "json"));
-    if target.has_odd_types {
+pub(super) fn json(target: &Target<'_>, row: &str) -> String {
+    let careful = format!("{}({row})", function(target, "json"));
+    if target.has_odd_types() {
         return careful;
     }
     format!(
-        "CASE WHEN pg_column_size({row}.*) < {ROW_BYTES_SAFE} THEN to_jsonb({row}.*) ELSE {careful} END"
+        "CASE WHEN pg_column_size({row}) < {ROW_BYTES_SAFE} THEN to_jsonb({row}) ELSE {careful} END"
     )
 }
 
@@ -275,7 +303,7 @@ fn sent(plan: &Plan, json: &str) -> String {
     )
 }
 
-fn giver(giver: Option<&Giver>, json: &str) -> String {
+pub(super) fn giver(giver: Option<&Giver>, json: &str) -> String {
     match giver {
         None => "NULL::text".to_owned(),
         Some(Giver::Column(name)) => format!("{json} ->> {}", literal(name)),
@@ -283,12 +311,12 @@ fn giver(giver: Option<&Giver>, json: &str) -> String {
     }
 }
 
-fn setting(name: &str) -> String {
+pub(super) fn setting(name: &str) -> String {
     format!("nullif(current_setting({}, true), '')", literal(name))
 }
 
 /// How PostgreSQL says what a channel is. A row is an expression that gives its JSON.
-struct Postgres;
+pub(super) struct Postgres;
 
 impl Dialect for Postgres {
     fn literal(&self, text: &str) -> String {
@@ -333,7 +361,7 @@ impl Dialect for Postgres {
 }
 
 /// A text, whatever is in it, and whatever `standard_conforming_strings` is.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') {
         format!("E'{}'", quoted.replace('\\', "\\\\"))
@@ -342,7 +370,7 @@ fn literal(text: &str) -> String {
     }
 }
 
-fn array(texts: &[String]) -> String {
+pub(super) fn array(texts: &[String]) -> String {
     let texts: Vec<_> = texts.iter().map(|text| literal(text)).collect();
     format!("ARRAY[{}]::text[]", texts.join(", "))
 }

@@ -35,6 +35,8 @@ pub(super) struct Column {
     declared: String,
     /// Its place in the primary key, or 0.
     key: i64,
+    /// 2 or 3 for generated columns.
+    hidden: i64,
     /// Whether it is another name of the row's number, and always an integer.
     #[sqlx(skip)]
     pub is_row_number: bool,
@@ -44,6 +46,11 @@ impl Column {
     /// Whether it is declared to have JSON.
     pub fn is_json(&self) -> bool {
         self.declared.to_ascii_uppercase().contains("JSON")
+    }
+
+    /// Whether it is computed of others.
+    pub fn is_generated(&self) -> bool {
+        self.hidden > 1
     }
 }
 
@@ -249,7 +256,7 @@ fn fit(kind: &str, name: &str, sql: &str) -> Result<(), Error> {
 async fn columns(connection: &mut SqliteConnection, table: &str) -> Result<Vec<Column>, Error> {
     // Those that are hidden are of virtual tables; 2 and 3 are generated ones.
     let mut columns: Vec<Column> = sqlx::query_as(
-        "SELECT name, type AS declared, pk AS \"key\" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid",
+        "SELECT name, type AS declared, pk AS \"key\", hidden FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid",
     )
     .bind(table)
     .fetch_all(connection)

@@ -7,7 +7,7 @@
 use super::Column;
 use crate::source::capture::channels::{Dialect, of_both, of_row};
 use crate::source::capture::plan::{Plan, Table};
-use crate::source::capture::{Giver, Operation, head, quote_identifier, trigger_name};
+use crate::source::capture::{Giver, Operation, head, own_name, quote_identifier, trigger_name};
 
 /// Pairs of one `json_object`: older versions give functions 100 arguments.
 const PAIRS_MAX: usize = 40;
@@ -23,23 +23,38 @@ pub(super) fn attach(table: &Table, columns: &[Column], plan: &Plan, record: &st
         if operation == Operation::Truncate {
             continue;
         }
-        let trigger = quote_identifier(&trigger_name(&table.name, operation));
-        let mut sql = format!("DROP TRIGGER IF EXISTS {trigger};");
-        if plan.is_on(operation) {
-            let of = Of { columns, plan };
-            let (when, body) = match operation {
-                Operation::Insert => (String::new(), of.came()),
-                Operation::Delete => (String::new(), of.went()),
-                Operation::Update | Operation::Truncate => (of.changed(), of.update()),
-            };
-            let create = format!(
-                "\nCREATE TRIGGER {trigger} AFTER {} ON {}{when} BEGIN\n    /* {} */\n{body}END;",
+        let of = Of { columns, plan };
+        let create = |name: &str, on: &str, body: &str| {
+            format!(
+                "\nCREATE TRIGGER {name} AFTER {} {on} BEGIN\n    /* {} */\n{body}END;",
                 operation.word().to_uppercase(),
-                table.quoted,
                 // Legal in JSON, and does not end the comment.
                 record.replace("*/", r"*\/"),
-            );
-            sql.push_str(&create);
+            )
+        };
+        let on = format!("ON {}", table.quoted);
+        let trigger = quote_identifier(&trigger_name(&table.name, operation));
+        let mut sql = format!("DROP TRIGGER IF EXISTS {trigger};");
+        if operation == Operation::Update {
+            let other = quote_identifier(&own_name(&table.name, "update_id"));
+            sql = [&sql, "\nDROP TRIGGER IF EXISTS ", &other, ";"].concat();
+            if plan.is_on(operation) {
+                sql += &create(&trigger, &(on.clone() + &of.changed()), &of.update());
+                // It is no part of statements that leave the id alone.
+                let when = format!(
+                    "OF {} {on}\n    WHEN {}",
+                    of.names_of_id(),
+                    of.has_other_id()
+                );
+                sql += &create(&other, &when, &of.moved());
+            }
+        } else if plan.is_on(operation) {
+            let body = if operation == Operation::Insert {
+                of.came()
+            } else {
+                of.went()
+            };
+            sql += &create(&trigger, &on, &body);
         }
         parts.push(sql);
     }
@@ -62,15 +77,10 @@ impl Of<'_> {
             &channel,
             &self.sent("NEW"),
             "NULL",
-            None,
         )
     }
 
     fn went(&self) -> String {
-        self.went_where(None)
-    }
-
-    fn went_where(&self, condition: Option<&str>) -> String {
         let definition = &self.plan.definition;
         let channel = of_row(&Sqlite, &definition.channels, "OLD");
         let id = format!(
@@ -78,31 +88,40 @@ impl Of<'_> {
             literal(&definition.id),
             self.value("OLD", &definition.id)
         );
-        self.insert(
-            Operation::Delete,
-            "OLD",
-            &channel,
-            &id,
-            &self.sent("OLD"),
-            condition,
-        )
+        self.insert(Operation::Delete, "OLD", &channel, &id, &self.sent("OLD"))
+    }
+
+    /// The same row, with other values.
+    fn update(&self) -> String {
+        let both = of_both(&Sqlite, &self.plan.definition.channels, "NEW", "OLD");
+        let (new, old) = (self.sent("NEW"), self.sent("OLD"));
+        self.insert(Operation::Update, "NEW", &both, &new, &old)
     }
 
     /// Where the id changed, one row went and another came.
-    fn update(&self) -> String {
-        let definition = &self.plan.definition;
-        let id = quote_identifier(&definition.id);
-        let same = format!("OLD.{id} IS NEW.{id} COLLATE BINARY");
-        let other = format!("OLD.{id} IS NOT NEW.{id} COLLATE BINARY");
-        let both = of_both(&Sqlite, &definition.channels, "NEW", "OLD");
-        let one = of_row(&Sqlite, &definition.channels, "NEW");
-        let (new, old) = (self.sent("NEW"), self.sent("OLD"));
-        [
-            self.insert(Operation::Update, "NEW", &both, &new, &old, Some(&same)),
-            self.went_where(Some(&other)),
-            self.insert(Operation::Insert, "NEW", &one, &new, "NULL", Some(&other)),
-        ]
-        .concat()
+    fn moved(&self) -> String {
+        self.went() + &self.came()
+    }
+
+    fn has_other_id(&self) -> String {
+        let id = quote_identifier(&self.plan.definition.id);
+        format!("OLD.{id} IS NOT NEW.{id} COLLATE BINARY")
+    }
+
+    /// What statements that change the id name; a generated one follows from other columns.
+    fn names_of_id(&self) -> String {
+        let id = &self.plan.definition.id;
+        let column = self.columns.iter().find(|column| column.name == *id);
+        let is_generated = column.is_some_and(Column::is_generated);
+        let mut names = vec![id.as_str()];
+        if is_generated {
+            names = self.columns.iter().map(|c| c.name.as_str()).collect();
+        }
+        if is_generated || column.is_some_and(|column| column.is_row_number) {
+            names.extend(["rowid", "oid", "_rowid_"]);
+        }
+        let names: Vec<_> = names.into_iter().map(quote_identifier).collect();
+        names.join(", ")
     }
 
     /// A change of what is neither sent nor told by the channels is none.
@@ -115,7 +134,7 @@ impl Of<'_> {
                 .iter()
                 .flat_map(crate::source::capture::channels::Template::columns),
         );
-        columns.push(&definition.id);
+        columns.retain(|column| *column != definition.id);
         columns.sort_unstable();
         columns.dedup();
         let changed: Vec<_> = columns
@@ -125,7 +144,13 @@ impl Of<'_> {
                 format!("OLD.{column} IS NOT NEW.{column} COLLATE BINARY")
             })
             .collect();
-        format!("\n    WHEN {}", changed.join(" OR "))
+        let id = quote_identifier(&definition.id);
+        let changed = if changed.is_empty() {
+            "0".to_owned()
+        } else {
+            changed.join(" OR ")
+        };
+        format!("\n    WHEN OLD.{id} IS NEW.{id} COLLATE BINARY AND ({changed})")
     }
 
     fn insert(
@@ -135,18 +160,13 @@ impl Of<'_> {
         channel: &str,
         payload: &str,
         previous: &str,
-        condition: Option<&str>,
     ) -> String {
         let definition = &self.plan.definition;
         let kind = literal(&format!("{}.{}", definition.kind, operation.ending()));
-        let mut conditions: Vec<_> = condition.into_iter().collect();
-        if !self.plan.is_always_somewhere() {
-            conditions.push("c.channel IS NOT NULL");
-        }
-        let condition = if conditions.is_empty() {
-            String::new()
+        let condition = if self.plan.is_always_somewhere() {
+            ""
         } else {
-            format!("\n     WHERE {}", conditions.join(" AND "))
+            "\n     WHERE c.channel IS NOT NULL"
         };
         format!(
             "    INSERT INTO events (channel, type, entity_id, actor, origin, payload, previous)\n    \
