@@ -332,6 +332,15 @@ test("asked too much for one connection, the server is asked on another", async 
   for (const { seen } of all) expect(seen).toEqual([1]);
 });
 
+test("a position that is none keeps nobody from what comes", async () => {
+  const all = [page({ since: "yesterday" }), page()];
+  await later();
+  add(1);
+  await later();
+  for (const { seen } of all) expect(seen).toEqual([1]);
+  expect(server.attempts).toBe(1);
+});
+
 test("a rejection is told to the tab that asked", async () => {
   server.reject("secret");
   const told: string[] = [];

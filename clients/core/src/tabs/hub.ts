@@ -67,6 +67,8 @@ export function hub(
         const { id, type, cursor } = frame;
         const answered = asked.get(id);
         if (type === "welcome") welcome = frame;
+        // More is to come where it has yet to catch up.
+        else if (!frame.recovered) asked.delete(id);
         if (type === "reset") reader = busy = "";
         if (answered) answered(frame);
         // What tells a position is for those who are there.
@@ -130,8 +132,9 @@ export function hub(
         answer(tab, frame)(welcome);
         if (channels) hear(tab, { ...frame, type: "subscribe", token: undefined } as ClientFrame);
       };
-      if (!opener) {
-        opener = tab;
+      opener ||= tab;
+      // Again, if there was something wrong with its first.
+      if (opener === tab) {
         tokens.add(token);
         subscribe(tab, frame);
       } else if (!welcome) waiting.push(again);
