@@ -193,8 +193,11 @@ test("the server is told to stop when no tab wants a channel any more", async ()
   expect(server.connections[0]?.channels).toEqual(["a"]);
 });
 
-test("a line that is dead is found so by one, for all", async () => {
-  const all = [page({ heartbeatInterval: 1_000 }), page({ heartbeatInterval: 60_000 })];
+test.each([
+  [1_000, 60_000],
+  [60_000, 1_000],
+])("a line that is dead is found so by one, for all: %i, %i", async (...intervals) => {
+  const all = intervals.map((heartbeatInterval) => page({ heartbeatInterval }));
   await later();
   const flow = server.stall();
   await later(11_500);
@@ -231,12 +234,31 @@ test("another user's tab has a connection of its own; the same user's has not", 
   expect([ann?.seen, more?.seen]).toEqual([[1], [1]]);
 });
 
+test("where the server cannot say whose a token is, as over HTTP, another token has another connection", async () => {
+  start(users);
+  const transports = [{ ...webSocket, name: "sse" as const }];
+  for (const token of ["ann 1", "ann 1", "ann 2"]) page({ transports, getToken: () => token });
+  await later();
+  expect(server.connections).toHaveLength(2);
+});
+
 test("a token that is refused is the affair of its tab only", async () => {
   start(users);
+  const asked: string[] = [];
+  const flow = server.stall();
   const bad = page({ getToken: () => "bad" });
-  const good = page({ getToken: () => "ann" });
+  const good = page({
+    getToken: ({ reason }) => {
+      asked.push(reason);
+      return "ann";
+    },
+  });
+  // Both wait for the same line.
+  await later();
+  flow();
   await later(3_000);
   expect(bad.client.status.state).toBe("error");
+  expect(new Set(asked)).toEqual(new Set(["connect"]));
   add(1);
   await later();
   expect(good.seen).toEqual([1]);
@@ -292,6 +314,31 @@ test("history that one tab asks for is not handed to others", async () => {
   expect(reader.seen).toEqual([1, 2, 3]);
   expect(live.seen).toEqual([3]);
   expect(server.connections).toHaveLength(1);
+});
+
+test("asked too much for one connection, the server is asked on another", async () => {
+  start({ messagesPerMinute: 8 });
+  const all = [page(), page()];
+  const channels = ["a", "b", "c", "d", "e", "f", "g", "h"];
+  const confirmed = new Set<string>();
+  for (const channel of channels) {
+    all[1]?.client.subscribe(channel, () => {}, { onSubscribed: () => confirmed.add(channel) });
+    await later();
+  }
+  await later(5_000);
+  expect([...confirmed].sort()).toEqual(channels);
+  add(1);
+  await later();
+  for (const { seen } of all) expect(seen).toEqual([1]);
+});
+
+test("a position that is none keeps nobody from what comes", async () => {
+  const all = [page({ since: "yesterday" }), page()];
+  await later();
+  add(1);
+  await later();
+  for (const { seen } of all) expect(seen).toEqual([1]);
+  expect(server.attempts).toBe(1);
 });
 
 test("a rejection is told to the tab that asked", async () => {

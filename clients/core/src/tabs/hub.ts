@@ -67,6 +67,8 @@ export function hub(
         const { id, type, cursor } = frame;
         const answered = asked.get(id);
         if (type === "welcome") welcome = frame;
+        // More is to come where it has yet to catch up.
+        else if (!frame.recovered) asked.delete(id);
         if (type === "reset") reader = busy = "";
         if (answered) answered(frame);
         // What tells a position is for those who are there.
@@ -130,13 +132,15 @@ export function hub(
         answer(tab, frame)(welcome);
         if (channels) hear(tab, { ...frame, type: "subscribe", token: undefined } as ClientFrame);
       };
-      if (!opener) {
-        opener = tab;
+      opener ||= tab;
+      // Again, if there was something wrong with its first.
+      if (opener === tab) {
         tokens.add(token);
         subscribe(tab, frame);
       } else if (!welcome) waiting.push(again);
       else if (tokens.has(token)) admit();
-      // The server says whether it is the same user.
+      // The server says whether it is the same user, but over HTTP.
+      else if (transport.name !== "ws") tell(tab, ALONE);
       else ask(tab, { type: "auth", token }, ({ type }) => (type === "auth_ok" ? admit() : tell(tab, ALONE)));
     } else if (type === "unsubscribe") {
       leave(tab, frame.channels);

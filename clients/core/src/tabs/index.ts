@@ -10,7 +10,8 @@ export type Tabs = (transport: Transport, options: { readonly url: string }) => 
 /**
  * One connection for all tabs of an origin that connect to the same URL: `createClient({ tabs })`. The tab that has it may
  * close at any time: another takes over, and no event is lost. Where the browser has no Web Locks or no BroadcastChannel,
- * each tab has its own connection; so has a tab whose token is another user's.
+ * each tab has its own connection; so has a tab whose token is another user's (over HTTP, where the server does not say
+ * so: another token).
  */
 export const tabs: Tabs = tabsWith({});
 
@@ -68,7 +69,6 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
       let generation = 0;
       let heard = 0;
       let isOver = false;
-      let isSubscribed = false;
       /** While this is locked the hub knows that the tab is there. */
       let unlock = () => {};
 
@@ -104,12 +104,7 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
           isAlone = what === ALONE;
           finish();
         } else if (!what.type) finish(what as LinkEnd);
-        else {
-          isSubscribed ||= !!to && what.type === "subscribed";
-          // What the others get before it has subscribed is no position of its own.
-          if (to || isSubscribed) listener.frame(what as ServerFrame);
-          else listener.alive();
-        }
+        else listener.frame(what as ServerFrame);
       };
 
       setTimeout(() => generation || isOver || lead(target, true), PATIENCE_MS * (1 + Math.random()));
