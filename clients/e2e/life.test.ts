@@ -204,3 +204,16 @@ test("where WebSockets do not pass, server-sent events do, and that is remembere
   await tab.has(10);
   expect(own.relay.requests.slice(before).filter((request) => request.startsWith("GET /ws"))).toEqual([]);
 });
+
+test("where WebSockets do not pass, tabs share one stream of server-sent events", async () => {
+  own = await stage(chromium);
+  own.relay.blocksWebSockets = true;
+  const plan = { since: await own.cursor(), tabs: true, transports: ["ws", "sse"] } as const;
+  const [one, two] = [await own.open(plan), await own.open(plan)];
+  await connected(one, two);
+  await add(1, 10, one, two);
+  own.relay.cut();
+  await add(11, 10, one, two);
+  for (const tab of [one, two]) expectAll(await tab.findings(), 20);
+  await expect.poll(() => own.server.metric(CONNECTIONS)).toBe(1);
+});
