@@ -3,7 +3,7 @@
 
 import { patternsOf } from "./channels.js";
 import type { Emitter } from "./emitter.js";
-import { begin, type Channel, catchUp, type Entry, rest } from "./entry.js";
+import type { Channel, Entry } from "./entry.js";
 import { rowcastError } from "./error.js";
 import type { Question } from "./request.js";
 import { createSeen } from "./seen.js";
@@ -42,17 +42,17 @@ export interface Subscriptions {
 
 export function createSubscriptions({ send, changed, emit, guard }: SubscriptionsPort): Subscriptions {
   const channels = new Map<string, Channel>();
-  const { now, last, note } = createSeen();
+  const { next: number, look } = createSeen();
   const repetition = createTimer();
   let requests = new Map<unknown, Question>();
   /** The last position that was told. */
   let cursor: string | undefined;
   let lastId = 0;
   let isOpen = false;
-  /** The request for the past, until it has caught up. There is one at a time, so that one cursor is right for all. */
+  /** The request for the past, until it has caught up. There is one at a time. */
   let lookBack: number | undefined;
-  /** The same, if somebody asks for more than others have. */
-  let overtaking: number | undefined;
+  /** It is of somebody who asks for more than others have. These rest meanwhile, and go on later from where they were. */
+  let isOvertaken = false;
   /** Where the link was before it. */
   let before: string | undefined;
   /** Fewer while a channel is sought that the server does not take. */
@@ -71,14 +71,31 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
 
   const askedBy = (id: unknown): Entry[] => all().filter(({ request }) => request === id);
 
-  /** They are given what comes from now on. */
+  /** It is given what comes from now on. */
+  function begin(entry: Entry): void {
+    entry.isLive = true;
+    entry.since = undefined;
+  }
+
   function start(entries: readonly Entry[]): void {
-    for (const entry of entries) begin(entry, now());
+    entries.forEach(begin);
     tell(entries, ({ onSubscribed }) => onSubscribed?.());
   }
 
-  /** Whether the link tells of a time that this one has not asked for. */
-  const isOvertaken = ({ request }: Entry): unknown => overtaking && request !== overtaking;
+  /** It is given nothing until it is confirmed again, and goes on from here. */
+  function rest(entry: Entry): void {
+    if (!entry.isLive) return;
+    entry.isLive = false;
+    entry.request = undefined;
+    entry.since = cursor;
+  }
+
+  /** It has what others have. */
+  function catchUp(entry: Entry): void {
+    entry.isBehind = false;
+    entry.since = undefined;
+    entry.after = number();
+  }
 
   function askForToken(entry: Entry): void {
     const { channel, options } = entry;
@@ -100,10 +117,8 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     const { channel, isLive, request, token } = entry;
     if (isLive || request || channel.state === "refused") return false;
     if (entry.since === undefined) {
-      if (isOvertaken(entry)) {
-        entry.since = before;
-        return false;
-      }
+      // The link tells of a time that this one has not asked for.
+      if (isOvertaken) return false;
       if (channel.state === "confirmed") start([entry]);
       // If it is asked for, it comes with that answer.
       if (channel.state !== "unknown") return false;
@@ -131,7 +146,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     if (first?.since !== undefined) {
       frame.since = first.since;
       lookBack = lastId;
-      overtaking = entries.some(({ isBehind }) => isBehind) ? lastId : undefined;
+      isOvertaken = entries.some(({ isBehind }) => isBehind);
     }
     for (const entry of entries) {
       entry.request = lastId;
@@ -163,8 +178,8 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   function leave(channel: Channel, state: Channel["state"]): void {
     channel.state = state;
     for (const entry of channel.entries) {
-      rest(entry, now(), cursor);
-      entry.token = undefined;
+      rest(entry);
+      entry.request = entry.token = undefined;
     }
   }
 
@@ -192,52 +207,48 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   function subscribed({ id, channels: names = [], rejected = [], cursor: position, recovered }: Heard): void {
-    const since = requests.get(id)?.since;
-    let isEarly = false;
+    let since = requests.get(id)?.since;
     requests.delete(id);
     if (channelsMax === 1) channelsMax = CHANNELS_MAX;
-    if (since === undefined) cursor = position ?? cursor;
-    else if (recovered && since !== "earliest" && (position ?? since) !== since) {
+    const isPast = since !== undefined;
+    const from = position ?? ((recovered && since) || cursor);
+    if (recovered && since !== "earliest" && from !== since) {
       // The link has yet to come to where they begin. They ask again when it is further.
-      isEarly = true;
-      overtaking = undefined;
-      cursor = position;
-    } else if (recovered) {
-      // If somebody asked for more than others have, what comes is older than what these were given. They rest, and go on
-      // later, each from where it is.
+      since = undefined;
+      isOvertaken = false;
+    } else if (recovered && isOvertaken) {
       before = cursor;
-      for (const entry of all()) {
-        if (!entry.isLive) continue;
-        entry.since = cursor;
-        if (overtaking) rest(entry, now(), cursor);
-      }
-      // The beginning has no other name.
-      cursor = position ?? since;
+      all().forEach(rest);
     }
+    cursor = from;
     const meant: Entry[] = [];
     for (const channel of names.map((name) => channels.get(name))) {
       if (!channel) continue;
       channel.state = "confirmed";
       for (const entry of channel.entries) {
-        const isAsked = !isEarly && (id === undefined || entry.request === id);
-        const isMeant = isAsked || (entry.since === undefined && !isOvertaken(entry));
+        const isMeant = entry.since === since || (entry.since === undefined && !isOvertaken);
         if (isMeant && !entry.isLive) meant.push(entry);
       }
     }
     start(meant);
     emit("subscribed", { channels: names });
     for (const { channel, code, message } of rejected) refuse(channel, code, message);
-    if (since !== undefined && !recovered) caughtUp();
+    if (isPast && !recovered) caughtUp();
   }
 
   function endLookBack(): void {
-    lookBack = overtaking = undefined;
+    lookBack = before = undefined;
+    isOvertaken = false;
   }
 
   function caughtUp(): void {
     for (const entry of all()) {
       if (entry.isLive) catchUp(entry);
-      else if (entry.request === lookBack) entry.request = undefined;
+      else {
+        if (entry.request === lookBack) entry.request = undefined;
+        // It came while others went back.
+        entry.since ??= before;
+      }
     }
     endLookBack();
     flush();
@@ -248,7 +259,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       // Whoever waits to ask for the past still does.
       if (entry.isBehind && !entry.isLive && entry.request !== lookBack) continue;
       catchUp(entry);
-      if (entry.channel.state === "confirmed") begin(entry, now());
+      if (entry.channel.state === "confirmed") begin(entry);
     }
     endLookBack();
     tell(entries, ({ onReset }) => onReset?.(reset));
@@ -258,15 +269,15 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
 
   function event({ event, channels: names = [] }: Heard): void {
     const told = { ...event, channels: names } as unknown as FeedEvent;
-    const found = new Set<Entry>();
+    const known = look(told);
+    const owed = new Set<Entry>();
     for (const pattern of names.flatMap(patternsOf)) {
-      for (const entry of channels.get(pattern)?.entries ?? []) if (entry.isLive) found.add(entry);
+      for (const entry of channels.get(pattern)?.entries ?? []) {
+        if (!entry.isLive || known.number < entry.after || known.had.has(entry.number)) continue;
+        owed.add(entry);
+      }
     }
-    const number = last(told);
-    const owed = [...found].filter(
-      ({ gaps }) => number === undefined || gaps.some(([after, upto]) => number > after && number <= upto),
-    );
-    if (owed.length) note(told);
+    for (const entry of owed) known.had.add(entry.number);
     tell(owed, (_, { handler }) => handler(told));
   }
 
@@ -312,9 +323,10 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       channels.set(name, channel);
       const { since } = options;
       const isBehind = since !== undefined;
-      const gaps: Entry["gaps"] = [[isBehind ? 0 : now(), Infinity]];
+      const made = number();
       const blank = { isLive: false, request: undefined, token: undefined };
-      const entry: Entry = { channel, handler, options, since, isBehind, gaps, ...blank };
+      const after = isBehind ? 0 : made;
+      const entry: Entry = { channel, handler, options, number: made, since, isBehind, after, ...blank };
       channel.entries.add(entry);
       changed();
       return () => {
@@ -327,7 +339,6 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       lastToken = token;
       requests = new Map();
       endLookBack();
-      before = undefined;
       for (const channel of channels.values()) {
         if (channel.state !== "refused") channel.state = "unknown";
         for (const entry of channel.entries) {
@@ -390,7 +401,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     lost() {
       isOpen = false;
       repetition.clear();
-      for (const entry of all()) rest(entry, now(), cursor);
+      all().forEach(rest);
     },
   };
 }
