@@ -7,7 +7,7 @@ import { createHeartbeat } from "./heartbeat.js";
 import { webSocket } from "./socket.js";
 import type { Subscriptions } from "./subscriptions.js";
 import { createTimer } from "./timer.js";
-import type { ClientFrame, Heard, Link, LinkEnd, LinkListener, Transport } from "./transport.js";
+import type { ClientFrame, Heard, Link, LinkEnd, Transport } from "./transport.js";
 import type { ClientOptions, Environment, LifecycleChange, RowcastError, Status, TokenReason, Undo } from "./types.js";
 import { socketUrl } from "./url.js";
 
@@ -50,8 +50,10 @@ export function createConnection(
   emit: Emitter["emit"],
   passenger: () => Passenger,
 ): Connection {
-  const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000, maxRetries = Infinity } = options;
   const {
+    reconnectInterval = 1_000,
+    reconnectMaxInterval = 30_000,
+    maxRetries = Infinity,
     heartbeatInterval = 30_000,
     connectTimeout = 10_000,
     hiddenTimeout = Infinity,
@@ -109,30 +111,33 @@ export function createConnection(
     else open(undefined);
   }
 
+  /** What is called only for as long as the attempt is the present one. */
+  function ours<Value extends unknown[]>(tell: (...value: Value) => void): (...value: Value) => void {
+    const mine = current;
+    return (...value) => {
+      if (mine && mine === current) tell(...value);
+    };
+  }
+
   /** Asks for a token, and goes on if that is still of use. */
-  async function ask(
+  function ask(
     reason: TokenReason,
     go: (token: string | undefined) => void,
     failed: (error: RowcastError) => void,
-  ): Promise<void> {
-    const mine = current;
+  ): void {
     flight ??= Promise.resolve({ reason }).then(getToken);
     const own = flight;
-    let fresh: string | undefined;
-    let error: RowcastError | undefined;
-    try {
-      fresh = await own;
-    } catch (thrown) {
-      error = rowcastError("TOKEN", `getToken failed: ${thrown}`, true, thrown);
-    }
-    if (flight === own) flight = undefined;
-    if (!mine || mine !== current) return;
-    if (error) failed(error);
-    else go(fresh);
+    const landed = (): void => {
+      if (flight === own) flight = undefined;
+    };
+    own.then(landed, landed);
+    own.then(
+      ours(go),
+      ours((thrown) => failed(rowcastError("TOKEN", `getToken failed: ${thrown}`, true, thrown))),
+    );
   }
 
   function open(fresh: string | undefined): void {
-    const mine = current;
     if (getToken && reason === "refused" && fresh === token) {
       fail(rowcastError("TOKEN", `${status.error?.message}`));
       return;
@@ -142,7 +147,9 @@ export function createConnection(
     try {
       url = socketUrl(options.url);
       transport ??= way();
-      link = transport.open({ url, environment, debug }, listenerOf(mine));
+      const opened = ours(() => send(passenger().hello(token)));
+      const listener = { opened, frame: ours(hear), alive: ours(heartbeat.heard), closed: ours(ended) };
+      link = transport.open({ url, environment, debug }, listener);
     } catch (thrown) {
       fail(rowcastError("TRANSPORT", `cannot connect; check url and transports: ${thrown}`));
     }
@@ -152,20 +159,6 @@ export function createConnection(
     const { transports: ways = [], tabs } = options;
     const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
     return tabs ? tabs(one, { url }) : one;
-  }
-
-  function listenerOf(mine: object | undefined): LinkListener {
-    const ours =
-      <Value extends unknown[]>(tell: (...value: Value) => void) =>
-      (...value: Value): void => {
-        if (mine === current) tell(...value);
-      };
-    return {
-      opened: ours(() => send(passenger().hello(token))),
-      frame: ours(hear),
-      alive: ours(heartbeat.heard),
-      closed: ours(ended),
-    };
   }
 
   function send(frame: ClientFrame): void {
@@ -236,6 +229,10 @@ export function createConnection(
   }
 
   function ended({ code, reason: text, retryAfterMs, handedOver }: LinkEnd): void {
+    if (handedOver) {
+      again();
+      return;
+    }
     const isRefused = REFUSED.includes(code) || goodbye?.reconnect === false;
     const isFinal = isRefused ? !getToken : MISTAKES.includes(code);
     const what = text || `no connection (${code})`;
@@ -244,9 +241,7 @@ export function createConnection(
     const atOnceMs = isRefused && !status.attempt ? 0 : undefined;
     const toldMs = retryAfterMs ?? goodbye?.retryAfterMs ?? (code === 4429 ? limitMs : undefined);
     if (isRefused) reason = "refused";
-    if (handedOver) again();
-    else
-      fail(rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, undefined, code), toldMs ?? atOnceMs);
+    fail(rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, undefined, code), toldMs ?? atOnceMs);
   }
 
   /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */

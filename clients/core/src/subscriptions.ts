@@ -9,7 +9,7 @@ import type { Question } from "./request.js";
 import { createSeen } from "./seen.js";
 import { createTimer } from "./timer.js";
 import type { ClientFrame, Heard } from "./transport.js";
-import type { FeedEvent, Reset, SubscribeOptions, Undo } from "./types.js";
+import type { FeedEvent, Rejection, Reset, SubscribeOptions, Undo } from "./types.js";
 
 /** Channels in one request: with the longest names, and a token for each, it is below the 64 KiB of a message. */
 const CHANNELS_MAX = 100;
@@ -69,8 +69,6 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     for (const entry of [...entries]) if (entry.channel.entries.has(entry)) guard(() => call(entry.options, entry));
   }
 
-  const askedBy = (id: unknown): Entry[] => all().filter(({ request }) => request === id);
-
   /** It is given what comes from now on. */
   function begin(entry: Entry): void {
     entry.isLive = true;
@@ -108,7 +106,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
           changed();
         },
         // It is asked for again on the next link.
-        (thrown) => deny(channel.name, "TOKEN", `getToken failed: ${thrown}`),
+        (thrown) => deny({ channel: channel.name, code: "TOKEN", message: `getToken failed: ${thrown}` }),
       );
   }
 
@@ -175,7 +173,9 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   /** The server does not send it any more. */
-  function leave(channel: Channel, state: Channel["state"]): void {
+  function leave(name: string, state: Channel["state"]): void {
+    const channel = channels.get(name);
+    if (!channel) return;
     channel.state = state;
     for (const entry of channel.entries) {
       rest(entry);
@@ -183,25 +183,22 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     }
   }
 
-  function refuse(name: string, code: string, message: string): void {
-    const channel = channels.get(name);
-    if (channel) leave(channel, "refused");
-    deny(name, code, message);
+  function refuse(rejection: Rejection): void {
+    leave(rejection.channel, "refused");
+    deny(rejection);
   }
 
-  function deny(name: string, code: string, message: string): void {
-    const rejection = { channel: name, code, message };
-    tell(channels.get(name)?.entries ?? [], ({ onRejected }) => onRejected?.(rejection));
+  function deny(rejection: Rejection): void {
+    tell(channels.get(rejection.channel)?.entries ?? [], ({ onRejected }) => onRejected?.(rejection));
     emit("rejected", rejection);
   }
 
   /** The server takes channels away by itself. */
   function taken({ channels: names = [], message = "" }: Heard, code: string): void {
-    for (const name of names) {
-      const channel = channels.get(name);
+    for (const channel of names) {
       // The token of a channel is asked for anew.
-      if (channel && code === "TOKEN_EXPIRED") leave(channel, "unknown");
-      else refuse(name, code, message);
+      if (code === "TOKEN_EXPIRED") leave(channel, "unknown");
+      else refuse({ channel, code, message });
     }
     flush();
   }
@@ -232,7 +229,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     }
     start(meant);
     emit("subscribed", { channels: names });
-    for (const { channel, code, message } of rejected) refuse(channel, code, message);
+    rejected.forEach(refuse);
     if (isPast && !recovered) caughtUp();
   }
 
@@ -290,7 +287,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     if (isLater) repetition.set(repeat, retryAfterMs);
     if (isLater || !names[1]) emit("error", rowcastError(code, message, isLater));
     if (isLater || !asked) return;
-    const entries = askedBy(id);
+    const entries = all().filter(({ request }) => request === id);
     requests.delete(id);
     if (lookBack === id) endLookBack();
     for (const entry of entries) {
@@ -306,7 +303,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     } else {
       // If they are several, one of them may be the reason: it is found by halves.
       channelsMax = names[1] ? Math.ceil(names.length / 2) : CHANNELS_MAX;
-      if (!names[1]) for (const name of names) refuse(name, code, message);
+      if (!names[1]) for (const channel of names) refuse({ channel, code, message });
     }
     flush();
   }
