@@ -1,6 +1,6 @@
 // The connection: when there is a link, and for how long. Knows no channels, and of a transport only that it opens links.
 
-import { type Debug, withoutTokens } from "./debug.js";
+import type { Debug } from "./debug.js";
 import type { Emitter } from "./emitter.js";
 import { rowcastError } from "./error.js";
 import { createHeartbeat } from "./heartbeat.js";
@@ -27,7 +27,7 @@ const REFUSED = [4001, 4003];
 const MISTAKES = [1002, 1007, 1009, 4400];
 
 /** What a connection passes on to the subscriptions. */
-type Passenger = Pick<Subscriptions, "hello" | "authenticate" | "frame" | "lost">;
+type Passenger = Pick<Subscriptions, "hello" | "auth" | "frame" | "lost">;
 
 export interface Connection {
   readonly status: () => Status;
@@ -162,7 +162,7 @@ export function createConnection(
   }
 
   function send(frame: ClientFrame): void {
-    debug("→", withoutTokens(frame));
+    debug("→", { ...frame, token: undefined, tokens: undefined });
     link?.send(frame);
   }
 
@@ -197,7 +197,7 @@ export function createConnection(
       (fresh) => {
         if (fresh === undefined) return;
         token = fresh;
-        authId = passenger().authenticate(fresh);
+        authId = passenger().auth(fresh);
       },
       (error) => {
         renewal.set(renew, RENEW_AGAIN_MS);

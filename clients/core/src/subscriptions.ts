@@ -3,7 +3,7 @@
 
 import { patternsOf } from "./channels.js";
 import type { Emitter } from "./emitter.js";
-import type { Channel, Entry } from "./entry.js";
+import { ASKED, type Channel, CONFIRMED, type Entry, REFUSED, UNKNOWN } from "./entry.js";
 import { rowcastError } from "./error.js";
 import type { Question } from "./request.js";
 import { createSeen } from "./seen.js";
@@ -16,6 +16,9 @@ const CHANNELS_MAX = 100;
 
 /** Wait before a request is repeated that the server could not look at, unless it says when. In milliseconds. */
 const REPEAT_MS = 5_000;
+
+/** Frames that have told all with their position, or are for others. What is none of ours is a message to the user. */
+const IGNORED = /^(pong|cursor|heartbeat|auth_expiring|disconnect)$/;
 
 /** What subscriptions need of the rest of the client. */
 export interface SubscriptionsPort extends Pick<Emitter, "emit" | "guard"> {
@@ -34,7 +37,7 @@ export interface Subscriptions {
   /** Asks for what is wanted and not asked for, and leaves what is not wanted any more. */
   flush(): void;
   /** Sends a fresh token; gives the id of the request. */
-  authenticate(token: string): number;
+  auth(token: string): number;
   frame(frame: Heard): void;
   /** The link has ended. */
   lost(): void;
@@ -90,7 +93,6 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
 
   /** It has what others have. */
   function catchUp(entry: Entry): void {
-    entry.isBehind = false;
     entry.since = undefined;
     entry.after = number();
   }
@@ -113,13 +115,13 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   /** Whether it is to be asked for now. Where that needs no request, it begins. */
   function isReady(entry: Entry): boolean {
     const { channel, isLive, request, token } = entry;
-    if (isLive || request || channel.state === "refused") return false;
+    if (isLive || request || channel.state === REFUSED) return false;
     if (entry.since === undefined) {
       // The link tells of a time that this one has not asked for.
       if (isOvertaken) return false;
-      if (channel.state === "confirmed") start([entry]);
+      if (channel.state === CONFIRMED) start([entry]);
       // If it is asked for, it comes with that answer.
-      if (channel.state !== "unknown") return false;
+      if (channel.state !== UNKNOWN) return false;
     }
     if (entry.options.getToken && !token) askForToken(entry);
     return !entry.token || typeof entry.token === "string";
@@ -144,11 +146,11 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     if (first?.since !== undefined) {
       frame.since = first.since;
       lookBack = lastId;
-      isOvertaken = entries.some(({ isBehind }) => isBehind);
+      isOvertaken = entries.some(({ after }) => !after);
     }
     for (const entry of entries) {
       entry.request = lastId;
-      entry.channel.state = "asked";
+      entry.channel.state = ASKED;
     }
     requests.set(lastId, frame);
     return frame;
@@ -160,7 +162,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     for (const { name, entries, state } of channels.values()) {
       if (entries.size) continue;
       channels.delete(name);
-      if (state === "asked" || state === "confirmed") left.push(name);
+      if (state > UNKNOWN) left.push(name);
     }
     if (left.length) send({ type: "unsubscribe", id: ++lastId, channels: left });
     for (let frame = next("subscribe"); frame; frame = next("subscribe")) send(frame as ClientFrame);
@@ -168,7 +170,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
 
   /** There is another token, or another user: what was refused may be granted now. */
   function forgive(): void {
-    for (const channel of channels.values()) if (channel.state === "refused") channel.state = "unknown";
+    for (const channel of channels.values()) if (channel.state === REFUSED) channel.state = UNKNOWN;
     changed();
   }
 
@@ -184,7 +186,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   function refuse(rejection: Rejection): void {
-    leave(rejection.channel, "refused");
+    leave(rejection.channel, REFUSED);
     deny(rejection);
   }
 
@@ -197,7 +199,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   function taken({ channels: names = [], message = "" }: Heard, code: string): void {
     for (const channel of names) {
       // The token of a channel is asked for anew.
-      if (code === "TOKEN_EXPIRED") leave(channel, "unknown");
+      if (code === "TOKEN_EXPIRED") leave(channel, UNKNOWN);
       else refuse({ channel, code, message });
     }
     flush();
@@ -221,7 +223,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     const meant: Entry[] = [];
     for (const channel of names.map((name) => channels.get(name))) {
       if (!channel) continue;
-      channel.state = "confirmed";
+      channel.state = CONFIRMED;
       for (const entry of channel.entries) {
         const isMeant = entry.since === since || (entry.since === undefined && !isOvertaken);
         if (isMeant && !entry.isLive) meant.push(entry);
@@ -254,9 +256,9 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   function reset(reset: Reset, entries: readonly Entry[]): void {
     for (const entry of entries) {
       // Whoever waits to ask for the past still does.
-      if (entry.isBehind && !entry.isLive && entry.request !== lookBack) continue;
+      if (!entry.after && !entry.isLive && entry.request !== lookBack) continue;
       catchUp(entry);
-      if (entry.channel.state === "confirmed") begin(entry);
+      if (entry.channel.state === CONFIRMED) begin(entry);
     }
     endLookBack();
     tell(entries, ({ onReset }) => onReset?.(reset));
@@ -292,7 +294,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     if (lookBack === id) endLookBack();
     for (const entry of entries) {
       entry.request = undefined;
-      entry.channel.state = "unknown";
+      entry.channel.state = UNKNOWN;
     }
     // Nobody knows yet who is asking.
     if (asked.type === "hello") send({ type: "hello", id: ++lastId, token: lastToken });
@@ -316,14 +318,13 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     size: () => all().length,
     cursor: () => cursor,
     subscribe(name, handler, options = {}) {
-      const channel = channels.get(name) ?? { name, entries: new Set(), state: "unknown" };
+      const channel = channels.get(name) ?? { name, entries: new Set(), state: UNKNOWN };
       channels.set(name, channel);
       const { since } = options;
-      const isBehind = since !== undefined;
       const made = number();
+      const after = since === undefined ? made : 0;
       const blank = { isLive: false, request: undefined, token: undefined };
-      const after = isBehind ? 0 : made;
-      const entry: Entry = { channel, handler, options, number: made, since, isBehind, after, ...blank };
+      const entry: Entry = { channel, handler, options, number: made, since, after, ...blank };
       channel.entries.add(entry);
       changed();
       return () => {
@@ -337,7 +338,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       requests = new Map();
       endLookBack();
       for (const channel of channels.values()) {
-        if (channel.state !== "refused") channel.state = "unknown";
+        if (channel.state !== REFUSED) channel.state = UNKNOWN;
         for (const entry of channel.entries) {
           entry.request = entry.token = undefined;
           entry.since ??= cursor;
@@ -349,7 +350,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       return { ...next("hello"), token } as ClientFrame;
     },
     flush,
-    authenticate(token) {
+    auth(token) {
       lastToken = token;
       send({ type: "auth", id: ++lastId, token });
       return lastId;
@@ -385,14 +386,8 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
           if (userId && frame.userId !== userId) forgive();
           userId = frame.userId;
           break;
-        case "pong":
-        case "cursor":
-        case "heartbeat":
-        case "auth_expiring":
-        case "disconnect":
-          break;
         default:
-          emit("message", frame);
+          if (!IGNORED.test(type)) emit("message", frame);
       }
     },
     lost() {
