@@ -21,8 +21,8 @@ export interface Entry {
   isLive: boolean;
   /** The request that asked for it on this link. */
   request: number | undefined;
-  /** A token of its own; a promise while it is waited for. */
-  token: string | Promise<void> | undefined;
+  /** A token of its own; null while it is waited for. */
+  token: string | null | undefined;
   /**
    * Events up to this number are not new to it when they come again: they were before its time, or it has had them. 0: it
    * asked for a position of its own, and has not caught up with the others.

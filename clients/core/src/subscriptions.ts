@@ -45,6 +45,7 @@ export interface Subscriptions {
 
 export function createSubscriptions({ send, changed, emit, guard }: SubscriptionsPort): Subscriptions {
   const channels = new Map<string, Channel>();
+  const all = new Set<Entry>();
   const { next: number, look } = createSeen();
   const repetition = createTimer();
   let requests = new Map<unknown, Question>();
@@ -64,12 +65,10 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   let lastToken: string | undefined;
   let userId: string | undefined;
 
-  const all = (): Entry[] => [...channels.values()].flatMap(({ entries }) => [...entries]);
-
   /** Calls functions of the user. */
   function tell(entries: Iterable<Entry>, call: (options: SubscribeOptions, entry: Entry) => void): void {
     // An earlier one may have undone a later one.
-    for (const entry of [...entries]) if (entry.channel.entries.has(entry)) guard(() => call(entry.options, entry));
+    for (const entry of [...entries]) if (all.has(entry)) guard(() => call(entry.options, entry));
   }
 
   /** It is given what comes from now on. */
@@ -100,11 +99,12 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   function askForToken(entry: Entry): void {
     const { channel, options } = entry;
     const mine = requests;
-    entry.token = Promise.resolve(channel.name)
+    entry.token = null;
+    Promise.resolve(channel.name)
       .then(options.getToken)
       .then(
         (token) => {
-          if (mine === requests) entry.token = token as string;
+          if (mine === requests) entry.token = token ?? "";
           changed();
         },
         // It is asked for again on the next link.
@@ -122,22 +122,22 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       if (channel.state === CONFIRMED) start([entry]);
       // If it is asked for, it comes with that answer.
       if (channel.state !== UNKNOWN) return false;
-    }
-    if (entry.options.getToken && !token) askForToken(entry);
-    return !entry.token || typeof entry.token === "string";
+    } else if (lookBack) return false;
+    if (entry.options.getToken && token === undefined) askForToken(entry);
+    return entry.token !== null;
   }
 
   /** The next request: as many of the channels that wait for the same position as go into one. */
   function next(type: "hello" | "subscribe"): Question | undefined {
-    const waiting = all().filter(isReady);
-    const first = waiting.find(({ since }) => since === undefined) ?? (lookBack ? undefined : waiting[0]);
+    const waiting = [...all].filter(isReady);
+    const first = waiting.find(({ since }) => since === undefined) ?? waiting[0];
     if (!first && type === "subscribe") return;
     const names = new Set<string>();
     const tokens = new Set<string>();
     const entries = waiting.filter(({ since, token, channel: { name } }) => {
       if (since !== first?.since || (!names.has(name) && names.size >= channelsMax)) return false;
       names.add(name);
-      if (token) tokens.add(token as string);
+      if (token) tokens.add(token);
       return true;
     });
     const frame: Question = { type, id: ++lastId };
@@ -217,7 +217,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       isOvertaken = false;
     } else if (recovered && isOvertaken) {
       before = cursor;
-      all().forEach(rest);
+      all.forEach(rest);
     }
     cursor = from;
     const meant: Entry[] = [];
@@ -241,7 +241,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
   }
 
   function caughtUp(): void {
-    for (const entry of all()) {
+    for (const entry of all) {
       if (entry.isLive) catchUp(entry);
       else {
         if (entry.request === lookBack) entry.request = undefined;
@@ -253,7 +253,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     flush();
   }
 
-  function reset(reset: Reset, entries: readonly Entry[]): void {
+  function reset(reset: Reset, entries: Iterable<Entry>): void {
     for (const entry of entries) {
       // Whoever waits to ask for the past still does.
       if (!entry.after && !entry.isLive && entry.request !== lookBack) continue;
@@ -286,10 +286,13 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     const { channels: names = [] } = asked ?? {};
     const isLater = code === "RATE_LIMIT_EXCEEDED" || code === "UNAVAILABLE";
     // It may not say what it did not look at: whatever is not answered by then.
+    const repeat = (): void => {
+      for (const frame of requests.values()) if (frame.type !== "hello") send(frame as ClientFrame);
+    };
     if (isLater) repetition.set(repeat, retryAfterMs);
     if (isLater || !names[1]) emit("error", rowcastError(code, message, isLater));
     if (isLater || !asked) return;
-    const entries = all().filter(({ request }) => request === id);
+    const entries = [...all].filter(({ request }) => request === id);
     requests.delete(id);
     if (lookBack === id) endLookBack();
     for (const entry of entries) {
@@ -310,12 +313,8 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     flush();
   }
 
-  function repeat(): void {
-    for (const frame of requests.values()) if (frame.type !== "hello") send(frame as ClientFrame);
-  }
-
   return {
-    size: () => all().length,
+    size: () => all.size,
     cursor: () => cursor,
     subscribe(name, handler, options = {}) {
       const channel = channels.get(name) ?? { name, entries: new Set(), state: UNKNOWN };
@@ -325,25 +324,26 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
       const after = since === undefined ? made : 0;
       const blank = { isLive: false, request: undefined, token: undefined };
       const entry: Entry = { channel, handler, options, number: made, since, after, ...blank };
+      all.add(entry);
       channel.entries.add(entry);
       changed();
       return () => {
+        all.delete(entry);
         channel.entries.delete(entry);
         changed();
       };
     },
     hello(token) {
-      if (token !== lastToken) forgive();
-      lastToken = token;
       requests = new Map();
       endLookBack();
       for (const channel of channels.values()) {
-        if (channel.state !== REFUSED) channel.state = UNKNOWN;
-        for (const entry of channel.entries) {
-          entry.request = entry.token = undefined;
-          entry.since ??= cursor;
-        }
+        if (channel.state !== REFUSED || token !== lastToken) channel.state = UNKNOWN;
       }
+      for (const entry of all) {
+        entry.request = entry.token = undefined;
+        entry.since ??= cursor;
+      }
+      lastToken = token;
       // The server takes one request after the other: the rest may follow.
       isOpen = true;
       changed();
@@ -371,7 +371,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
           failed(frame);
           break;
         case "reset":
-          reset({ reason: frame.reason ?? "" }, all());
+          reset({ reason: frame.reason ?? "" }, all);
           break;
         case "caught_up":
           caughtUp();
@@ -393,7 +393,7 @@ export function createSubscriptions({ send, changed, emit, guard }: Subscription
     lost() {
       isOpen = false;
       repetition.clear();
-      all().forEach(rest);
+      all.forEach(rest);
     },
   };
 }
