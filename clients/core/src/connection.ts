@@ -50,24 +50,14 @@ export function createConnection(
   emit: Emitter["emit"],
   passenger: () => Passenger,
 ): Connection {
-  const {
-    reconnectInterval = 1_000,
-    reconnectMaxInterval = 30_000,
-    maxRetries = Infinity,
-    heartbeatInterval = 30_000,
-    connectTimeout = 10_000,
-    hiddenTimeout = Infinity,
-    reconnect = true,
-    getToken,
-  } = options;
-  const { lifecycle, random } = environment;
+  const { reconnect = true, getToken } = options;
+  const { lifecycle } = environment;
   /** What comes next: the end of a wait, of patience with an attempt, or of a connection's youth. */
   const turn = createTimer();
   const renewal = createTimer();
   const hiding = createTimer();
-  const heartbeat = createHeartbeat(heartbeatInterval, () => send({ type: "ping" }), timeOut);
+  const heartbeat = createHeartbeat(options.heartbeatInterval ?? 30_000, () => send({ type: "ping" }), timeOut);
   let status: Status = { ...NONE, state: "disconnected", attempt: 0, isOnline: true, error: undefined };
-  let url: string;
   let transport: Transport | undefined;
   let token: string | undefined;
   let reason: TokenReason = "connect";
@@ -105,7 +95,7 @@ export function createConnection(
     current = mine;
     isConnected = false;
     goodbye = limitMs = authId = undefined;
-    turn.set(timeOut, connectTimeout);
+    turn.set(timeOut, options.connectTimeout ?? 10_000);
     change({ ...NONE, state: wasConnected || status.attempt ? "reconnecting" : "connecting" });
     if (getToken) ask(reason, open, fail);
     else open(undefined);
@@ -145,20 +135,16 @@ export function createConnection(
     reason = "connect";
     token = fresh;
     try {
-      url = socketUrl(options.url);
-      transport ??= way();
+      const url = socketUrl(options.url);
+      const { transports: ways = [], tabs } = options;
+      const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
+      transport ??= tabs ? tabs(one, { url }) : one;
       const opened = ours(() => send(passenger().hello(token)));
       const listener = { opened, frame: ours(hear), alive: ours(heartbeat.heard), closed: ours(ended) };
       link = transport.open({ url, environment, debug }, listener);
     } catch (thrown) {
       fail(rowcastError("TRANSPORT", `cannot connect; check url and transports: ${thrown}`));
     }
-  }
-
-  function way(): Transport {
-    const { transports: ways = [], tabs } = options;
-    const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
-    return tabs ? tabs(one, { url }) : one;
   }
 
   function send(frame: ClientFrame): void {
@@ -175,18 +161,15 @@ export function createConnection(
     if (code === "RATE_LIMIT_EXCEEDED") limitMs = frame.retryAfterMs;
     if (expiresAt) renewal.set(renew, Math.max(RENEW_MIN_MS, Date.parse(expiresAt) - Date.now() - RENEW_AHEAD_MS));
     if (type === "auth_expiring") renew();
-    if (type !== "error") connected();
+    if (type !== "error" && !isConnected) {
+      isConnected = wasConnected = true;
+      heartbeat.start();
+      turn.set(() => change({ attempt: 0 }), STABLE_MS);
+      change({ state: "connected", transport: transport?.name, error: undefined });
+    }
     if (mine === current) passenger().frame(frame);
     // The token is another user's, who needs a connection of his own.
     if (mine === current && code === "FORBIDDEN" && authId && frame.id === authId) again();
-  }
-
-  function connected(): void {
-    if (isConnected) return;
-    isConnected = wasConnected = true;
-    heartbeat.start();
-    turn.set(() => change({ attempt: 0 }), STABLE_MS);
-    change({ state: "connected", transport: transport?.name, error: undefined });
   }
 
   function renew(): void {
@@ -247,13 +230,15 @@ export function createConnection(
   /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */
   function fail(error: RowcastError, inMs?: number): void {
     const attempt = status.attempt + 1;
-    const isFinal = !error.retryable || attempt > maxRetries;
+    const isFinal = !error.retryable || attempt > (options.maxRetries ?? Infinity);
     release();
     isOver = isFinal || !reconnect;
     change({ ...NONE, attempt, error, state: isFinal ? "error" : reconnect ? "reconnecting" : "disconnected" });
     notBefore = inMs ? Date.now() + inMs : 0;
+    const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000 } = options;
+    const longestMs = Math.min(reconnectMaxInterval, reconnectInterval * 2 ** (attempt - 1));
     // Full jitter: those who were cut off together do not come back together.
-    schedule(inMs ?? Math.round(random() * Math.min(reconnectMaxInterval, reconnectInterval * 2 ** (attempt - 1))));
+    schedule(inMs ?? Math.round(environment.random() * longestMs));
   }
 
   function schedule(inMs: number): void {
@@ -273,7 +258,7 @@ export function createConnection(
     const isLive = current && isConnected;
     debug(to);
     if (to === "suspend") suspend();
-    else if (to === "hidden") hiding.set(suspend, hiddenTimeout);
+    else if (to === "hidden") hiding.set(suspend, options.hiddenTimeout ?? Infinity);
     else if (to === "offline") {
       if (!current) turn.clear();
       change({ isOnline: false, retryInMs: undefined });
