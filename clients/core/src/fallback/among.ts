@@ -22,7 +22,7 @@ export function among(all: readonly Transport[]): Transport {
   /** Failures until the next one is. */
   let patience: number;
 
-  const way = (at = index): Transport => ways[at] as Transport;
+  const way = (): Transport => ways[index] as Transport;
 
   function choose(next: number): void {
     index = next % ways.length;
@@ -45,11 +45,9 @@ export function among(all: readonly Transport[]): Transport {
       try {
         const storage = environment.storage ?? globalThis.sessionStorage;
         return name ? storage.setItem(key, name) : storage.getItem(key);
-      } catch {
-        return undefined;
-      }
+      } catch {}
     };
-    if (chosenAt === undefined) {
+    if (!chosenAt) {
       const name = remembered();
       choose(
         Math.max(
@@ -79,7 +77,7 @@ export function among(all: readonly Transport[]): Transport {
     /** Looks whether the best way has become one. */
     function probe(): void {
       timer.set(later, PROBE_MS);
-      tried = way(0).open(target, {
+      tried = ways[0]?.open(target, {
         opened: () => tried?.send({ type: "hello", token }),
         frame({ type }) {
           if (type !== "welcome") return;
@@ -108,7 +106,7 @@ export function among(all: readonly Transport[]): Transport {
           const handedOver = !isConnected && end.code === NO_ANSWER && failed(end.isUnusable);
           // It counts once.
           isConnected = true;
-          listener.closed(handedOver ? { ...end, handedOver } : end);
+          listener.closed({ handedOver, ...end });
         },
       });
     } catch (thrown) {

@@ -13,7 +13,7 @@ const WAIT = "25s";
 const PAUSE_MS = 1_000;
 
 /** Told of every channel that is refused; there is no other reason. */
-const DENIAL = { code: "FORBIDDEN", message: "your token does not grant this channel" };
+const DENIAL = { code: "FORBIDDEN", message: "your token does not grant it" };
 
 /** Channels that were asked for and are not confirmed. */
 interface Ask {
@@ -91,7 +91,7 @@ export function openHttpLink(
       const response = await (fetch as typeof globalThis.fetch)(address.href, { headers, signal, cache: "no-store" });
       if (response.ok) return response;
       const { status } = response;
-      const { error = "", message = `answered with ${status}` } = await response.json().catch(() => ({}));
+      const { error = "", message = `HTTP ${status}` } = await response.json().catch(() => ({}));
       if (signal.aborted) return;
       if (error === "forbidden") confirm(cursor, channels);
       else if (status === 400 && ask) {
@@ -110,8 +110,8 @@ export function openHttpLink(
       const response = await request("sse", "since");
       if (!response) return;
       const reader = response.body?.getReader();
-      if (!reader || !response.headers.get("content-type")?.startsWith("text/event-stream")) {
-        end("no event stream here", 1006, true);
+      if (!reader || !/event-stream/.test(`${response.headers.get("content-type")}`)) {
+        end("no event stream", 1006, true);
         return;
       }
       // Each position is answered.
@@ -183,8 +183,8 @@ export function openHttpLink(
       const recovered = !!since && !!channels[0];
       if (recovered) behind.push(ask);
       // The beginning has no other name.
-      cursor = position ?? (recovered ? since : cursor);
-      const mine = rejected.filter((name) => names.includes(name)).map((channel) => ({ channel, ...DENIAL }));
+      cursor = position ?? ((recovered && since) || cursor);
+      const mine = names.filter((name) => rejected.includes(name)).map((channel) => ({ channel, ...DENIAL }));
       tell({ type: "subscribed", id, channels, rejected: mine, cursor: position, recovered });
     }
     if (asks[0]) restart();
