@@ -16,7 +16,9 @@ const entries = {
  * They get names of one letter. What other entries share with the core (timer.ts) has none of them.
  */
 const INTERNAL =
-  "isLive entries number had request after guard changed probe heard start stop auth hello lost flush look".split(" ");
+  "isLive entries number had request after guard changed probe heard start stop auth hello lost flush look handler call emit".split(
+    " ",
+  );
 
 const shortNames = {
   name: "short-names",
