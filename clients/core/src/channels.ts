@@ -3,8 +3,8 @@
 /** Every name by which an event on `channel` is received: `*`, each parent, each `parent:*`, and the channel itself. */
 export function patternsOf(channel: string): string[] {
   const patterns = ["*", channel];
-  for (let colon = channel.indexOf(":"); colon > 0; colon = channel.indexOf(":", colon + 1)) {
-    const parent = channel.slice(0, colon);
+  for (const { index } of channel.matchAll(/:/g)) {
+    const parent = channel.slice(0, index);
     patterns.push(parent, `${parent}:*`);
   }
   return patterns;

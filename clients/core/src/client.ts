@@ -24,8 +24,8 @@ export function createClient<Events extends EventMap = AnyEvents, Channels exten
 ): Client<Events, Channels> {
   const { on, emit, guard } = createEmitter();
   const soon = createTimer();
-  let isExplicit = false;
-  let isStopped = false;
+  /** What the user has said last; undefined: what is subscribed to decides. */
+  let isWanted: boolean | undefined;
 
   const debug = debugTo(options.debug);
   const connection = createConnection(options, environmentWith(options.environment), debug, emit, () => subscriptions);
@@ -35,32 +35,30 @@ export function createClient<Events extends EventMap = AnyEvents, Channels exten
 
   /** Makes the connection what it is wanted to be. */
   function settle(): void {
-    if (isStopped) return;
-    if (isExplicit || subscriptions.size()) connection.start();
+    if (isWanted === false) return;
+    if (isWanted || subscriptions.size()) connection.start();
     else soon.set(connection.stop, IDLE_MS);
     subscriptions.flush();
   }
 
-  const client: Client<AnyEvents, AnyChannels> = {
+  const subscribe = subscriptions.subscribe as Client["subscribe"];
+  const client: Client = {
     get status() {
       return connection.status();
     },
     get cursor() {
       return subscriptions.cursor();
     },
-    subscribe: (channel, handler, options) =>
-      subscriptions.subscribe(channel, handler as (event: FeedEvent) => void, options),
+    subscribe,
     on: (name, handler) =>
-      name === "event" ? subscriptions.subscribe("*", handler as (event: FeedEvent) => void) : on(name, handler),
+      name === "event" ? subscribe("*", handler as (event: FeedEvent) => void) : on(name, handler),
     connect() {
-      isExplicit = true;
-      isStopped = false;
+      isWanted = true;
       connection.connect();
       changed();
     },
     disconnect() {
-      isExplicit = false;
-      isStopped = true;
+      isWanted = false;
       connection.stop();
     },
   };

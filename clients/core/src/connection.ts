@@ -1,13 +1,13 @@
 // The connection: when there is a link, and for how long. Knows no channels, and of a transport only that it opens links.
 
-import { type Debug, withoutTokens } from "./debug.js";
+import type { Debug } from "./debug.js";
 import type { Emitter } from "./emitter.js";
 import { rowcastError } from "./error.js";
 import { createHeartbeat } from "./heartbeat.js";
 import { webSocket } from "./socket.js";
 import type { Subscriptions } from "./subscriptions.js";
 import { createTimer } from "./timer.js";
-import type { ClientFrame, Heard, Link, LinkEnd, LinkListener, Transport } from "./transport.js";
+import type { ClientFrame, Heard, Link, LinkEnd, Transport } from "./transport.js";
 import type { ClientOptions, Environment, LifecycleChange, RowcastError, Status, TokenReason, Undo } from "./types.js";
 import { socketUrl } from "./url.js";
 
@@ -27,7 +27,7 @@ const REFUSED = [4001, 4003];
 const MISTAKES = [1002, 1007, 1009, 4400];
 
 /** What a connection passes on to the subscriptions. */
-type Passenger = Pick<Subscriptions, "hello" | "authenticate" | "frame" | "lost">;
+type Passenger = Pick<Subscriptions, "hello" | "auth" | "frame" | "lost">;
 
 export interface Connection {
   readonly status: () => Status;
@@ -50,22 +50,14 @@ export function createConnection(
   emit: Emitter["emit"],
   passenger: () => Passenger,
 ): Connection {
-  const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000, maxRetries = Infinity } = options;
-  const {
-    heartbeatInterval = 30_000,
-    connectTimeout = 10_000,
-    hiddenTimeout = Infinity,
-    reconnect = true,
-    getToken,
-  } = options;
-  const { lifecycle, random } = environment;
+  const { reconnect = true, getToken } = options;
+  const { lifecycle } = environment;
   /** What comes next: the end of a wait, of patience with an attempt, or of a connection's youth. */
   const turn = createTimer();
   const renewal = createTimer();
   const hiding = createTimer();
-  const heartbeat = createHeartbeat(heartbeatInterval, () => send({ type: "ping" }), timeOut);
+  const heartbeat = createHeartbeat(options.heartbeatInterval ?? 30_000, () => send({ type: "ping" }), timeOut);
   let status: Status = { ...NONE, state: "disconnected", attempt: 0, isOnline: true, error: undefined };
-  let url: string;
   let transport: Transport | undefined;
   let token: string | undefined;
   let reason: TokenReason = "connect";
@@ -103,36 +95,39 @@ export function createConnection(
     current = mine;
     isConnected = false;
     goodbye = limitMs = authId = undefined;
-    turn.set(timeOut, connectTimeout);
+    turn.set(timeOut, options.connectTimeout ?? 10_000);
     change({ ...NONE, state: wasConnected || status.attempt ? "reconnecting" : "connecting" });
     if (getToken) ask(reason, open, fail);
     else open(undefined);
   }
 
+  /** What is called only for as long as the attempt is the present one. */
+  function ours<Value extends unknown[]>(tell: (...value: Value) => void): (...value: Value) => void {
+    const mine = current;
+    return (...value) => {
+      if (mine && mine === current) tell(...value);
+    };
+  }
+
   /** Asks for a token, and goes on if that is still of use. */
-  async function ask(
+  function ask(
     reason: TokenReason,
     go: (token: string | undefined) => void,
     failed: (error: RowcastError) => void,
-  ): Promise<void> {
-    const mine = current;
+  ): void {
     flight ??= Promise.resolve({ reason }).then(getToken);
     const own = flight;
-    let fresh: string | undefined;
-    let error: RowcastError | undefined;
-    try {
-      fresh = await own;
-    } catch (thrown) {
-      error = rowcastError("TOKEN", `getToken failed: ${thrown}`, true, thrown);
-    }
-    if (flight === own) flight = undefined;
-    if (!mine || mine !== current) return;
-    if (error) failed(error);
-    else go(fresh);
+    const landed = (): void => {
+      if (flight === own) flight = undefined;
+    };
+    own.then(landed, landed);
+    own.then(
+      ours(go),
+      ours((thrown) => failed(rowcastError("TOKEN", `getToken failed: ${thrown}`, true, thrown))),
+    );
   }
 
   function open(fresh: string | undefined): void {
-    const mine = current;
     if (getToken && reason === "refused" && fresh === token) {
       fail(rowcastError("TOKEN", `${status.error?.message}`));
       return;
@@ -140,36 +135,20 @@ export function createConnection(
     reason = "connect";
     token = fresh;
     try {
-      url = socketUrl(options.url);
-      transport ??= way();
-      link = transport.open({ url, environment, debug }, listenerOf(mine));
+      const url = socketUrl(options.url);
+      const { transports: ways = [], tabs } = options;
+      const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
+      transport ??= tabs ? tabs(one, { url }) : one;
+      const opened = ours(() => send(passenger().hello(token)));
+      const listener = { opened, frame: ours(hear), alive: ours(heartbeat.heard), closed: ours(ended) };
+      link = transport.open({ url, environment, debug }, listener);
     } catch (thrown) {
       fail(rowcastError("TRANSPORT", `cannot connect; check url and transports: ${thrown}`));
     }
   }
 
-  function way(): Transport {
-    const { transports: ways = [], tabs } = options;
-    const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
-    return tabs ? tabs(one, { url }) : one;
-  }
-
-  function listenerOf(mine: object | undefined): LinkListener {
-    const ours =
-      <Value extends unknown[]>(tell: (...value: Value) => void) =>
-      (...value: Value): void => {
-        if (mine === current) tell(...value);
-      };
-    return {
-      opened: ours(() => send(passenger().hello(token))),
-      frame: ours(hear),
-      alive: ours(heartbeat.heard),
-      closed: ours(ended),
-    };
-  }
-
   function send(frame: ClientFrame): void {
-    debug("→", withoutTokens(frame));
+    debug("→", { ...frame, token: undefined, tokens: undefined });
     link?.send(frame);
   }
 
@@ -182,18 +161,15 @@ export function createConnection(
     if (code === "RATE_LIMIT_EXCEEDED") limitMs = frame.retryAfterMs;
     if (expiresAt) renewal.set(renew, Math.max(RENEW_MIN_MS, Date.parse(expiresAt) - Date.now() - RENEW_AHEAD_MS));
     if (type === "auth_expiring") renew();
-    if (type !== "error") connected();
+    if (type !== "error" && !isConnected) {
+      isConnected = wasConnected = true;
+      heartbeat.start();
+      turn.set(() => change({ attempt: 0 }), STABLE_MS);
+      change({ state: "connected", transport: transport?.name, error: undefined });
+    }
     if (mine === current) passenger().frame(frame);
     // The token is another user's, who needs a connection of his own.
     if (mine === current && code === "FORBIDDEN" && authId && frame.id === authId) again();
-  }
-
-  function connected(): void {
-    if (isConnected) return;
-    isConnected = wasConnected = true;
-    heartbeat.start();
-    turn.set(() => change({ attempt: 0 }), STABLE_MS);
-    change({ state: "connected", transport: transport?.name, error: undefined });
   }
 
   function renew(): void {
@@ -204,7 +180,7 @@ export function createConnection(
       (fresh) => {
         if (fresh === undefined) return;
         token = fresh;
-        authId = passenger().authenticate(fresh);
+        authId = passenger().auth(fresh);
       },
       (error) => {
         renewal.set(renew, RENEW_AGAIN_MS);
@@ -236,6 +212,10 @@ export function createConnection(
   }
 
   function ended({ code, reason: text, retryAfterMs, handedOver }: LinkEnd): void {
+    if (handedOver) {
+      again();
+      return;
+    }
     const isRefused = REFUSED.includes(code) || goodbye?.reconnect === false;
     const isFinal = isRefused ? !getToken : MISTAKES.includes(code);
     const what = text || `no connection (${code})`;
@@ -244,21 +224,21 @@ export function createConnection(
     const atOnceMs = isRefused && !status.attempt ? 0 : undefined;
     const toldMs = retryAfterMs ?? goodbye?.retryAfterMs ?? (code === 4429 ? limitMs : undefined);
     if (isRefused) reason = "refused";
-    if (handedOver) again();
-    else
-      fail(rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, undefined, code), toldMs ?? atOnceMs);
+    fail(rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, undefined, code), toldMs ?? atOnceMs);
   }
 
   /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */
   function fail(error: RowcastError, inMs?: number): void {
     const attempt = status.attempt + 1;
-    const isFinal = !error.retryable || attempt > maxRetries;
+    const isFinal = !error.retryable || attempt > (options.maxRetries ?? Infinity);
     release();
     isOver = isFinal || !reconnect;
     change({ ...NONE, attempt, error, state: isFinal ? "error" : reconnect ? "reconnecting" : "disconnected" });
     notBefore = inMs ? Date.now() + inMs : 0;
+    const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000 } = options;
+    const longestMs = Math.min(reconnectMaxInterval, reconnectInterval * 2 ** (attempt - 1));
     // Full jitter: those who were cut off together do not come back together.
-    schedule(inMs ?? Math.round(random() * Math.min(reconnectMaxInterval, reconnectInterval * 2 ** (attempt - 1))));
+    schedule(inMs ?? Math.round(environment.random() * longestMs));
   }
 
   function schedule(inMs: number): void {
@@ -278,7 +258,7 @@ export function createConnection(
     const isLive = current && isConnected;
     debug(to);
     if (to === "suspend") suspend();
-    else if (to === "hidden") hiding.set(suspend, hiddenTimeout);
+    else if (to === "hidden") hiding.set(suspend, options.hiddenTimeout ?? Infinity);
     else if (to === "offline") {
       if (!current) turn.clear();
       change({ isOnline: false, retryInMs: undefined });

@@ -1,6 +1,5 @@
 // What is told of the work of the client, to those who look for a mistake. No token is in it.
 
-import type { ClientFrame } from "./transport.js";
 import type { ClientOptions } from "./types.js";
 
 export type Debug = (message: string, details?: unknown) => void;
@@ -10,9 +9,4 @@ export function debugTo(option: ClientOptions["debug"]): Debug {
   if (typeof option === "function") return option;
   // biome-ignore lint/suspicious/noConsole: the user asks for it.
   return option ? (...told) => console.debug("[rowcast]", ...told) : () => {};
-}
-
-/** A frame as it may be shown. */
-export function withoutTokens(frame: ClientFrame): object {
-  return { ...frame, token: undefined, tokens: undefined };
 }

@@ -2,55 +2,37 @@
 
 import type { FeedEvent, SubscribeOptions } from "./types.js";
 
+/** Not asked for again before there is a fresh token. */
+export const REFUSED = -1;
+export const UNKNOWN = 0;
+export const ASKED = 1;
+export const CONFIRMED = 2;
+
 /** One call of `subscribe`. */
 export interface Entry {
   readonly channel: Channel;
   readonly handler: (event: FeedEvent) => void;
   readonly options: SubscribeOptions;
-  /** From where on it has to be asked for. Undefined: from where the link is. */
+  /** Tells it apart from others, and when it was made: of the numbers of events. */
+  readonly number: number;
+  /** From where on it has to be asked for. Undefined: from where the link is, or it is live. */
   since: string | undefined;
-  /** It asked for a position of its own, and has not caught up with the others. */
-  isBehind: boolean;
   /** It is given what comes. */
   isLive: boolean;
   /** The request that asked for it on this link. */
   request: number | undefined;
-  /** A token of its own; a promise while it is waited for. */
-  token: string | Promise<void> | undefined;
+  /** A token of its own; null while it is waited for. */
+  token: string | null | undefined;
   /**
-   * The times, counted in events, in which it was given nothing though it should have been: what was handed out to others
-   * meanwhile is new to it when it comes again.
+   * Events up to this number are not new to it when they come again: they were before its time, or it has had them. 0: it
+   * asked for a position of its own, and has not caught up with the others.
    */
-  gaps: [after: number, upto: number][];
+  after: number;
 }
 
 export interface Channel {
   readonly name: string;
   readonly entries: Set<Entry>;
-  /** What it is on this link. A refused one is not asked for again before there is a fresh token. */
-  state: "unknown" | "asked" | "confirmed" | "refused";
-}
-
-/** It is given what comes from now on. */
-export function begin(entry: Entry, now: number): void {
-  const gap = entry.gaps.at(-1);
-  if (gap) gap[1] = Math.min(gap[1], now);
-  entry.isLive = true;
-  entry.since = undefined;
-}
-
-/** It is given nothing until it is confirmed again, and asked for from `cursor` on, unless it was further. */
-export function rest(entry: Entry, now: number, cursor: string | undefined): void {
-  entry.request = undefined;
-  if (!entry.isLive) return;
-  entry.isLive = false;
-  entry.since ??= cursor;
-  entry.gaps.push([now, Infinity]);
-}
-
-/** It has what others have. */
-export function catchUp(entry: Entry): void {
-  entry.isBehind = false;
-  entry.since = undefined;
-  entry.gaps = [];
+  /** What it is on this link. */
+  state: typeof REFUSED | typeof UNKNOWN | typeof ASKED | typeof CONFIRMED;
 }

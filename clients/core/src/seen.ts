@@ -1,4 +1,4 @@
-// Which events were handed out already, and when: what makes "exactly once" of "at least once".
+// Which events have come already, and who has had them: what makes "exactly once" of "at least once".
 
 /** So many of the newest events are remembered. After a cut at most a batch of the server comes again, which is 1,000. */
 const EVENTS_MAX = 10_000;
@@ -9,33 +9,38 @@ interface Row {
   readonly createdAt?: unknown;
 }
 
-/** Remembers the newest events by when they were handed out last, counted in events. */
+/** An event that has come. */
+export interface Known {
+  /** When it came first: numbers ascend. */
+  readonly number: number;
+  /** Numbers of those who have had it. No references to them: whoever has left is not kept. */
+  readonly had: Set<number>;
+}
+
+/** Remembers the newest events. */
 export interface Seen {
-  /** The number of the event that was handed out last. */
-  now(): number;
-  /** When it was handed out last; undefined where that is not known. */
-  last(event: Row): number | undefined;
-  /** It is handed out now. */
-  note(event: Row): void;
+  /** A number higher than all before. */
+  next(): number;
+  /** What is known of an event that comes now. */
+  look(event: Row): Known;
 }
 
 export function createSeen(): Seen {
   // Oldest first: a map keeps the order in which its keys came.
-  const numbers = new Map<string, number>();
+  const events = new Map<string, Known>();
   let number = 0;
-  const key = ({ id, createdAt }: Row): string => `${id} ${createdAt}`;
+  const next = (): number => ++number;
   return {
-    now: () => number,
-    last: (event) => numbers.get(key(event)),
-    note(event) {
-      number += 1;
-      if (event.id === undefined) return;
-      numbers.delete(key(event));
-      numbers.set(key(event), number);
-      if (numbers.size > EVENTS_MAX) {
-        const [oldest] = numbers.keys();
-        numbers.delete(oldest as string);
+    next,
+    look({ id, createdAt }) {
+      const key = `${id} ${createdAt}`;
+      const known = (id !== undefined && events.get(key)) || { number: next(), had: new Set() };
+      if (id !== undefined) {
+        events.delete(key);
+        events.set(key, known);
       }
+      if (events.size > EVENTS_MAX) events.delete(events.keys().next().value as string);
+      return known;
     },
   };
 }

@@ -1,5 +1,6 @@
 // Several ways as one: the first that works, what worked before, and the best again from time to time.
 
+import { createTimer } from "../timer.js";
 import type { Link, Transport } from "../transport.js";
 
 /** How often the best way is tried again while another one is taken, in milliseconds. */
@@ -15,25 +16,23 @@ const NO_ANSWER = 1006;
 /** Makes one transport of several, the best first. */
 export function among(all: readonly Transport[]): Transport {
   const ways = [...all];
+  /** The way that is taken, and since when. */
   let index = 0;
-  let isKnown = false;
-  let failures = 0;
-  let failuresMax = FAILURES_MAX;
-  let chosenAt = 0;
+  let chosenAt: number | undefined;
+  /** Failures until the next one is. */
+  let patience: number;
 
   const way = (): Transport => ways[index] as Transport;
 
   function choose(next: number): void {
     index = next % ways.length;
-    failures = 0;
-    failuresMax = FAILURES_MAX;
+    patience = FAILURES_MAX;
     chosenAt = Date.now();
   }
 
   /** Gives whether another way is to be tried at once. */
-  function failed(isUnusable = false): boolean {
-    failures += 1;
-    if (!isUnusable && failures < failuresMax) return false;
+  function failed(isUnusable?: boolean): boolean {
+    if (--patience > 0 && !isUnusable) return false;
     choose(index + 1);
     return index > 0;
   }
@@ -42,45 +41,44 @@ export function among(all: readonly Transport[]): Transport {
     const { url, environment } = target;
     const key = `rowcast:transport:${url}`;
     /** What is remembered for as long as the tab is open, where that is allowed. */
-    const remembered = (name?: string): string | null | undefined => {
+    const remembered = (name?: string): unknown => {
       try {
-        const storage = "storage" in environment ? environment.storage : globalThis.sessionStorage;
-        return name ? (storage?.setItem(key, name) ?? name) : storage?.getItem(key);
-      } catch {
-        return undefined;
-      }
+        const storage = environment.storage ?? globalThis.sessionStorage;
+        return name ? storage.setItem(key, name) : storage.getItem(key);
+      } catch {}
     };
-    if (!isKnown)
+    if (!chosenAt) {
+      const name = remembered();
       choose(
         Math.max(
           0,
-          ways.findIndex(({ name }) => name === remembered()),
+          ways.findIndex((way) => way.name === name),
         ),
       );
-    isKnown = true;
-    if (index > 0 && Date.now() - chosenAt >= BETTER_MS) {
+    } else if (index && Date.now() - chosenAt >= BETTER_MS) {
       choose(0);
       // One failure is enough to come back.
-      failuresMax = 1;
+      patience = 1;
     }
     let isConnected = false;
     let token: string | undefined;
     let tried: Link | undefined;
-    let timer: ReturnType<typeof setTimeout>;
+    let link: Link;
+    const timer = createTimer();
     const clear = (): void => {
-      clearTimeout(timer);
+      timer.clear();
       tried?.close();
     };
     const later = (): void => {
       clear();
-      if (index > 0) timer = setTimeout(probe, BETTER_MS);
+      if (index) timer.set(probe, BETTER_MS);
     };
 
     /** Looks whether the best way has become one. */
     function probe(): void {
-      timer = setTimeout(later, PROBE_MS);
+      timer.set(later, PROBE_MS);
       tried = ways[0]?.open(target, {
-        opened: () => tried?.send({ type: "hello", ...(token && { token }) }),
+        opened: () => tried?.send({ type: "hello", token }),
         frame({ type }) {
           if (type !== "welcome") return;
           clear();
@@ -94,35 +92,30 @@ export function among(all: readonly Transport[]): Transport {
       });
     }
 
-    function openFirst(): Link {
-      try {
-        return way().open(target, {
-          ...listener,
-          frame(frame) {
-            if (!isConnected) remembered(way().name);
-            isConnected = true;
-            failures = 0;
-            failuresMax = FAILURES_MAX_WORKED;
-            listener.frame(frame);
-          },
-          closed(end) {
-            clear();
-            const handedOver = !isConnected && end.code === NO_ANSWER && failed(end.isUnusable);
-            // It counts once.
-            isConnected = true;
-            listener.closed(handedOver ? { ...end, handedOver } : end);
-          },
-        });
-      } catch (thrown) {
-        // It does not exist where the client runs.
-        ways.splice(index, 1);
-        if (!ways[0]) throw thrown;
-        choose(index);
-        return openFirst();
-      }
+    try {
+      link = way().open(target, {
+        ...listener,
+        frame(frame) {
+          if (!isConnected) remembered(way().name);
+          isConnected = true;
+          patience = FAILURES_MAX_WORKED;
+          listener.frame(frame);
+        },
+        closed(end) {
+          clear();
+          const handedOver = !isConnected && end.code === NO_ANSWER && failed(end.isUnusable);
+          // It counts once.
+          isConnected = true;
+          listener.closed({ handedOver, ...end });
+        },
+      });
+    } catch (thrown) {
+      // It does not exist where the client runs.
+      ways.splice(index, 1);
+      if (!ways[0]) throw thrown;
+      choose(index);
+      return open(target, listener);
     }
-
-    const link = openFirst();
     later();
     return {
       send(frame) {

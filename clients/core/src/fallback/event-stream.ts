@@ -10,17 +10,11 @@ export interface Message {
 export function eventStreamParser(tell: (message: Message) => void): (text: string) => void {
   let rest = "";
   return (text) => {
-    const blocks = (rest + text).replace(/\r\n/g, "\n").split("\n\n");
-    rest = blocks.pop() ?? "";
+    const blocks = (rest + text).split(/\r?\n\r?\n/);
+    rest = blocks.pop() as string;
     for (const block of blocks) {
-      const data: string[] = [];
-      let id: string | undefined;
-      for (const line of block.split("\n")) {
-        const [, field, value = ""] = /^(\w+): ?(.*)/.exec(line) ?? [];
-        if (field === "data") data.push(value);
-        if (field === "id") id = value;
-      }
-      tell({ data: data.join("\n"), id });
+      const data = [...block.matchAll(/^data: ?(.*)/gm)].map(([, line]) => line).join("\n");
+      tell({ data, id: /^id: ?(.*)/m.exec(block)?.[1] });
     }
   };
 }

@@ -1,12 +1,19 @@
 // A link made of requests: channels and positions are in the address, and whatever is asked for opens the next request.
+// It is one long answer, or answers one after the other.
 
-import type { Heard, Link, LinkEnd, LinkListener, LinkTarget, ServerFrame } from "../transport.js";
-import type { Rejection } from "../types.js";
+import type { Heard, Link, LinkListener, LinkTarget, ServerFrame } from "../transport.js";
+import { eventStreamParser } from "./event-stream.js";
 
 /** What becomes of an HTTP status; others are as if the line were cut. */
 const CODES: Record<number, number> = { 400: 4400, 401: 4001, 403: 4003, 429: 4429, 503: 1013 };
-/** There is no such service here, or somebody between does not let it through. */
-const ABSENT = [404, 405, 414, 426, 501];
+
+/** How long the server may wait until it answers. Below the interval of heartbeats, and what proxies cut. */
+const WAIT = "25s";
+/** Pause where the server does not wait, as while it stops, in milliseconds. */
+const PAUSE_MS = 1_000;
+
+/** Told of every channel that is refused; there is no other reason. */
+const DENIAL = { code: "FORBIDDEN", message: "your token does not grant it" };
 
 /** Channels that were asked for and are not confirmed. */
 interface Ask {
@@ -16,28 +23,20 @@ interface Ask {
   readonly since?: string;
 }
 
-/** What a way of listening does with its link. */
-export interface Listening {
-  /** How many positions are asked for, at least one: each of them is answered. */
-  readonly positions: number;
-  /** Asks the server; undefined where it has refused, which is told. */
-  request(path: string, position: string, more?: Record<string, string>): Promise<Response | undefined>;
-  /** What was asked for is there, but for what is rejected; `cursor` is where it begins. */
-  confirm(cursor: string | undefined, rejected?: readonly Rejection[]): void;
-  caughtUp(cursor: string | undefined): void;
-  /** Passes a frame on. */
-  tell(frame: Heard): void;
-  alive(): void;
-  end(end: LinkEnd): void;
-  /** Another request listens now, or none. */
-  readonly isOver: () => boolean;
+/** What `GET /events` answers. */
+interface Answer {
+  readonly events: readonly Heard[];
+  readonly cursor: string;
+  readonly more: boolean;
+  readonly reset?: string;
+  readonly rejected?: readonly string[];
 }
 
-/** `listen` runs until the server ends it; it is called anew whenever something else is asked for. */
+/** Opens nothing before there is a channel. */
 export function openHttpLink(
-  { url, environment: { fetch = globalThis.fetch } }: LinkTarget,
+  { url, environment: { fetch } }: LinkTarget,
   { opened, frame: pass, alive, closed }: LinkListener,
-  listen: (listening: Listening) => Promise<void>,
+  isStream: boolean,
 ): Link {
   const confirmed = new Set<string>();
   const tokens = new Set<string>();
@@ -49,11 +48,6 @@ export function openHttpLink(
   let cursor: string | undefined;
   let current = new AbortController();
   let soon = setTimeout(opened, 0);
-
-  /** From where on to ask. The server goes back to the earliest: what is known already comes again, and is dropped. */
-  function positions(): Set<string> {
-    return new Set([cursor, asks[0]?.since].filter((since) => since !== undefined));
-  }
 
   function tell(frame: Heard): void {
     cursor = frame.cursor ?? cursor;
@@ -76,79 +70,124 @@ export function openHttpLink(
   async function start(): Promise<void> {
     current = new AbortController();
     const { signal } = current;
-    const isStale = (): boolean => signal.aborted;
-    const end = (end: LinkEnd): void => {
-      if (isStale()) return;
-      close();
-      closed(end);
-    };
     const [ask] = asks;
     const channels = [...confirmed, ...(ask?.channels ?? [])];
-    const request: Listening["request"] = async (path, position, more) => {
+
+    function end(reason: string, code = 1006, isUnusable = false, retryAfterMs?: number): void {
+      if (signal.aborted) return;
+      close();
+      closed({ code, reason, isUnusable, retryAfterMs });
+    }
+
+    /** Asks the server; undefined where it has refused, which is told. */
+    async function request(path: string, name: string, more?: Record<string, string>): Promise<Response | undefined> {
       const query = new URLSearchParams({ ...more, channels: channels.join() });
-      for (const since of positions()) query.append(position, since);
+      // The server goes back to the earliest: what is known already comes again, and is dropped.
+      const positions = new Set([cursor, asks[0]?.since]);
+      for (const since of positions) if (since) query.append(name, since);
       for (const permit of tokens) query.append("channel_token", permit);
-      const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+      const headers: Record<string, string> = token ? { authorization: `Bearer ${token}` } : {};
       const address = new URL(`${path}?${query}`, url.replace("ws", "http"));
-      const response = await fetch(address.href, { headers, signal, cache: "no-store" });
+      const response = await (fetch as typeof globalThis.fetch)(address.href, { headers, signal, cache: "no-store" });
       if (response.ok) return response;
       const { status } = response;
-      const { error = "", message = `answered with ${status}` } = await response.json().catch(() => ({}));
-      if (isStale()) return;
-      if (error === "forbidden")
-        confirm(
-          cursor,
-          channels.map((channel) => ({ channel, code: "FORBIDDEN", message })),
-        );
+      const { error = "", message = `HTTP ${status}` } = await response.json().catch(() => ({}));
+      if (signal.aborted) return;
+      if (error === "forbidden") confirm(cursor, channels);
       else if (status === 400 && ask) {
         asks.shift();
         tell({ type: "error", id: ask.id, code: error.toUpperCase(), message });
         restart();
       } else {
         const retryAfterMs = Number(response.headers.get("retry-after")) * 1000 || undefined;
-        end({ code: CODES[status] ?? 1006, reason: message, isUnusable: ABSENT.includes(status), retryAfterMs });
+        const code = CODES[status];
+        // With another 4xx there is no such service here, or somebody between does not let it through.
+        end(message, code, !code && status < 500, retryAfterMs);
       }
-    };
+    }
+
+    async function stream(): Promise<void> {
+      const response = await request("sse", "since");
+      if (!response) return;
+      const reader = response.body?.getReader();
+      if (!reader || !/event-stream/.test(`${response.headers.get("content-type")}`)) {
+        end("no event stream", 1006, true);
+        return;
+      }
+      // Each position is answered.
+      let confirmations = cursor && ask?.since && ask.since !== cursor ? 2 : 1;
+      let endings = confirmations;
+      const read = eventStreamParser(({ data, id }) => {
+        // What came with the same piece is heard by nobody any more.
+        if (signal.aborted) return;
+        const frame: Heard = { cursor: id, ...(data ? JSON.parse(data) : { type: "cursor" }) };
+        const { type, rejected = [] } = frame;
+        if (type === "subscribed") {
+          if (!--confirmations)
+            confirm(
+              frame.cursor,
+              rejected.map(({ channel }) => channel),
+            );
+        } else if (type === "caught_up") {
+          if (!--endings) caughtUp(frame.cursor);
+        } else tell(frame);
+      });
+      const decoder = new TextDecoder();
+      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+        alive();
+        read(decoder.decode(piece.value, { stream: true }));
+      }
+    }
+
+    async function poll(): Promise<void> {
+      // The first is answered at once: what was asked for is to be confirmed.
+      for (let wait = "0"; ; ) {
+        const startedAt = Date.now();
+        const response = await request("events", "after", { wait });
+        if (!response) return;
+        const { events, cursor, more, reset, rejected }: Answer = await response.json();
+        if (signal.aborted) return;
+        alive();
+        confirm(undefined, rejected);
+        if (reset) tell({ type: "reset", reason: reset, cursor });
+        events.forEach(tell);
+        tell({ type: "cursor", cursor });
+        if (!more) caughtUp(cursor);
+        if (wait === WAIT && !events[0] && Date.now() - startedAt < PAUSE_MS) {
+          await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+        }
+        wait = more ? "0" : WAIT;
+      }
+    }
+
     try {
-      if (channels.length)
-        await listen({
-          positions: positions().size || 1,
-          request,
-          confirm,
-          caughtUp,
-          tell,
-          alive,
-          end,
-          isOver: isStale,
-        });
-      else confirm(undefined);
-      if (confirmed.size) end({ code: 1006, reason: "the answer ended" });
+      if (channels[0]) await (isStream ? stream() : poll());
+      else confirm();
+      if (confirmed.size) end("the answer ended");
     } catch (thrown) {
-      end({ code: 1006, reason: `${thrown}` });
+      end(`${thrown}`);
     }
   }
 
-  function confirm(position: string | undefined, rejected: readonly Rejection[] = []): void {
+  /** What was asked for is there, but for what is rejected; `position` is where it begins. */
+  function confirm(position?: string, rejected: readonly string[] = []): void {
     const ask = asks.shift();
-    const refused = new Set(rejected.map(({ channel }) => channel));
-    const lost = [...confirmed].filter((name) => refused.has(name));
-    for (const name of lost) confirmed.delete(name);
-    if (lost.length)
-      tell({ type: "unsubscribed", channels: lost, code: "FORBIDDEN", message: rejected[0]?.message ?? "" });
+    const lost = rejected.filter((name) => confirmed.delete(name));
+    if (lost[0]) tell({ type: "unsubscribed", channels: lost, ...DENIAL });
     if (!ask) return;
     const { type, id, channels: names, since } = ask;
     if (type === "hello") tell({ type: "welcome", id });
     if (names) {
-      const channels = names.filter((name) => !refused.has(name));
+      const channels = names.filter((name) => !rejected.includes(name));
       for (const name of channels) confirmed.add(name);
-      const recovered = since !== undefined && channels.length > 0;
+      const recovered = !!since && !!channels[0];
       if (recovered) behind.push(ask);
       // The beginning has no other name.
-      cursor = position ?? (recovered ? since : cursor);
-      const mine = rejected.filter(({ channel }) => names.includes(channel));
+      cursor = position ?? ((recovered && since) || cursor);
+      const mine = names.filter((name) => rejected.includes(name)).map((channel) => ({ channel, ...DENIAL }));
       tell({ type: "subscribed", id, channels, rejected: mine, cursor: position, recovered });
     }
-    if (asks.length) restart();
+    if (asks[0]) restart();
   }
 
   function caughtUp(cursor: string | undefined): void {
