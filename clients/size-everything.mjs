@@ -1,7 +1,27 @@
-// All that users may load, as one program: for its size only (`npm run size`).
+// All of both packages in one page, as a page imports it: for its size only (`npm run size`).
 
-export * as fallback from "./core/dist/fallback.mjs";
-export * as client from "./core/dist/index.mjs";
-export * as tabs from "./core/dist/tabs.mjs";
-export * as react from "./react/dist/index.mjs";
-export * as tanstack from "./react/dist/tanstack.mjs";
+import { longPoll, sse } from "./core/dist/fallback.mjs";
+import { createClient, webSocket } from "./core/dist/index.mjs";
+import { tabs } from "./core/dist/tabs.mjs";
+import {
+  createRealtimeEventsHook,
+  RowcastProvider,
+  refreshQueries,
+  toWSEvent,
+  useClient,
+  useConnectionStatus,
+  useLostConnection,
+  useRealtimeEvents,
+  useWebSocket,
+  useWebSocketState,
+} from "./react/dist/index.mjs";
+import { ConnectionIndicator, ConnectionIndicatorCompact } from "./react/dist/indicator.mjs";
+import { optimisticUpdate, useMutationOrigin, usePollingFallback, useRealtimeSync } from "./react/dist/tanstack.mjs";
+
+globalThis.everything = [
+  [createClient, webSocket, sse, longPoll, tabs],
+  [RowcastProvider, useClient, useRealtimeEvents, createRealtimeEventsHook],
+  [useWebSocket, toWSEvent, useWebSocketState, useConnectionStatus, useLostConnection],
+  [ConnectionIndicator, ConnectionIndicatorCompact],
+  [useRealtimeSync, usePollingFallback, optimisticUpdate, useMutationOrigin, refreshQueries],
+];

@@ -14,6 +14,7 @@ export default defineConfig({
       { find: /^@rowcast\/client$/, replacement: at("../core/src/index.ts") },
       { find: /^@rowcast\/client\/fallback$/, replacement: at("../core/src/fallback/index.ts") },
       { find: /^@rowcast\/react$/, replacement: at("../react/src/index.ts") },
+      { find: /^@rowcast\/react\/indicator$/, replacement: at("../react/src/indicator.tsx") },
     ],
     dedupe: ["react", "react-dom"],
   },

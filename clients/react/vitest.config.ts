@@ -8,6 +8,7 @@ const source = [
   { find: /^@rowcast\/client$/, replacement: at("../core/src/index.ts") },
   { find: /^@rowcast\/client\/testing$/, replacement: at("../core/src/testing/index.ts") },
   { find: /^@rowcast\/react$/, replacement: at("src/index.ts") },
+  { find: /^@rowcast\/react\/indicator$/, replacement: at("src/indicator.tsx") },
   { find: /^@rowcast\/react\/tanstack$/, replacement: at("src/tanstack/index.ts") },
 ];
 // Its modules as ES modules, whose imports are resolved by the aliases.

@@ -14,8 +14,6 @@ import type {
 } from "@rowcast/client";
 import { useEffect, useReducer, useRef } from "react";
 import { useClient, useLatest } from "./client-context.js";
-import type { QueryClientLike } from "./refresh.js";
-import { RESET_MS, refresh } from "./refresh.js";
 import { useWebSocketState } from "./status.js";
 import { entityIdOf, partsOf } from "./ws-event.js";
 
@@ -28,9 +26,6 @@ export interface FeedElement {
   readonly id: string;
   readonly [member: string]: unknown;
 }
-
-/** Keys of queries that an event makes stale. */
-export type QueryKeyMapper<Event = FeedEvent> = (event: Event) => readonly (readonly unknown[])[];
 
 /** Options of `useRealtimeEvents`. Handlers may be written in place: those of the last render are called. */
 export interface UseRealtimeEventsOptions<
@@ -55,12 +50,6 @@ export interface UseRealtimeEventsOptions<
   readonly enabled?: boolean | undefined;
   /** A cursor to begin at, or "earliest"; by default now. When it or the channels change, the hook begins there anew. */
   readonly since?: string | undefined;
-  /** The `QueryClient` of TanStack Query, for `autoInvalidate`. */
-  readonly queryClient?: QueryClientLike | undefined;
-  /** Invalidate what an event makes stale, and everything on a reset. Default true; needs `queryClient`. */
-  readonly autoInvalidate?: boolean | undefined;
-  /** Default `defaultQueryKeyMapper`. */
-  readonly getQueryKeysForEvent?: QueryKeyMapper<EventOn<Events, Channels, Channel>> | undefined;
   /** Default: that of the provider. */
   readonly client?: Client<Events, Channels> | undefined;
 }
@@ -72,12 +61,6 @@ export interface RealtimeEvents<Event> {
   /** The component renders again for each event only if it reads this. */
   readonly lastEvent: Event | undefined;
 }
-
-/** Key of the plural of the kind: `task.updated` makes `["tasks"]` stale, `entity.created` `["entities"]`. */
-export const defaultQueryKeyMapper: QueryKeyMapper = ({ type }) => {
-  const [, kind] = partsOf(type);
-  return kind ? [[`${kind}s`.replace(/([^aeiou])ys$/, "$1ies")]] : [];
-};
 
 /** Receives the events of channels for as long as the component is mounted. */
 export const useRealtimeEvents = useEvents as <
@@ -121,11 +104,7 @@ function useEvents(options: UseRealtimeEventsOptions = {}): RealtimeEvents<FeedE
     };
     let { state } = client.status;
     const undos = [
-      client.on("reset", (reset) => {
-        const { queryClient, autoInvalidate = true, onReset } = latest.current;
-        if (queryClient && autoInvalidate) refresh(queryClient, {}, RESET_MS);
-        onReset?.(reset);
-      }),
+      client.on("reset", (reset) => latest.current.onReset?.(reset)),
       client.on("status", (status) => {
         if (status.state === state) return;
         state = status.state;
@@ -148,11 +127,8 @@ function useEvents(options: UseRealtimeEventsOptions = {}): RealtimeEvents<FeedE
   };
 }
 
-/** Hands an event to the handlers; the cache comes first, so that a handler that throws cannot keep it stale. */
+/** Hands an event to the handlers. */
 function tell(options: UseRealtimeEventsOptions, event: FeedEvent): void {
-  const { queryClient, autoInvalidate = true, getQueryKeysForEvent = defaultQueryKeyMapper } = options;
-  if (queryClient && autoInvalidate)
-    for (const queryKey of getQueryKeysForEvent(event)) refresh(queryClient, { queryKey });
   options.onEvent?.(event);
   const [, type = "", verb] = partsOf(event.type);
   const members = event.payload ?? event.previous;

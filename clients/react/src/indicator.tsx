@@ -2,7 +2,6 @@
 
 import type { Status } from "@rowcast/client";
 import type { CSSProperties, ReactElement } from "react";
-import { useEffect, useState } from "react";
 import { useClient } from "./client-context.js";
 import { useConnectionStatus, useLostConnection } from "./status.js";
 
@@ -52,7 +51,6 @@ function useIndicator(
   const client = useClient();
   const status = useConnectionStatus();
   const isLate = useLostConnection();
-  const seconds = useCountdown(status);
   const kind = kindOf(status, isLate);
   const isBad = isLate || kind === "error";
   const isShown = isBad || !hideWhenConnected;
@@ -73,8 +71,6 @@ function useIndicator(
       )}
       <span role="status" aria-live="polite" style={isCompact ? HIDDEN : undefined}>
         {isShown && word(kind)}
-        {/* A number that changes every second is not to be read aloud. */}
-        {kind === "reconnecting" && seconds > 0 && <span aria-hidden> ({seconds} s)</span>}
       </span>{" "}
       {isBad && kind !== "offline" && (
         <button type="button" onClick={client.connect}>
@@ -91,15 +87,4 @@ function kindOf({ state, transport, isOnline }: Status, isLate: boolean): Indica
   if (!state.endsWith("connecting")) return state;
   if (isLate && !isOnline) return "offline";
   return state === "reconnecting" && !isLate ? "connected" : state;
-}
-
-/** Whole seconds until the next attempt. */
-function useCountdown(status: Status): number {
-  const [seconds, setSeconds] = useState(0);
-  useEffect(() => {
-    setSeconds(Math.ceil((status.retryInMs ?? 0) / 1_000));
-    const timer = setInterval(setSeconds, 1_000, (left: number) => left - 1);
-    return () => clearInterval(timer);
-  }, [status]);
-  return seconds;
 }

@@ -39,7 +39,7 @@ const awaited = new WeakSet<QueryLike>();
  * for meanwhile. A fetch that runs already may have read the state before the event: it is let finish, so that a stream of
  * events cannot starve it, and another one follows.
  */
-export function refresh(client: QueryClientLike, which: Which, waitMs = 0): void {
+export function refreshQueries(client: QueryClientLike, which: Which, waitMs = 0): void {
   const keys = windows.get(client) ?? new Map<string, boolean>();
   const key = JSON.stringify([which, waitMs]);
   const isOpen = keys.has(key);
@@ -49,7 +49,7 @@ export function refresh(client: QueryClientLike, which: Which, waitMs = 0): void
   setTimeout(() => {
     const isDue = keys.get(key);
     keys.delete(key);
-    if (isDue) refresh(client, which);
+    if (isDue) refreshQueries(client, which);
   }, waitMs || THROTTLE_MS);
   if (!waitMs) invalidate(client, which);
 }
@@ -75,7 +75,7 @@ function invalidate(client: QueryClientLike, which: Which): void {
 function follow(client: QueryClientLike, query: QueryLike): void {
   const ended = (): void => {
     awaited.delete(query);
-    if (!query.state.isInvalidated) refresh(client, { queryKey: query.queryKey, exact: true });
+    if (!query.state.isInvalidated) refreshQueries(client, { queryKey: query.queryKey, exact: true });
   };
   awaited.add(query);
   query.fetch().then(ended, ended);

@@ -19,9 +19,6 @@ const BEFORE = { state: "disconnected", attempt: 0, isOnline: true } as Status;
 /** How long a connection may be away, in milliseconds, before it is worth telling. */
 const GRACE_MS = 5_000;
 
-/** How often `useLastCursor` looks, in milliseconds. */
-const LOOK_MS = 1_000;
-
 /** The whole status of the connection: state, attempt, retryInMs, transport, isOnline and error. */
 export function useConnectionStatus<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels>(
   client?: Client<Events, Channels>,
@@ -39,23 +36,6 @@ export function useWebSocketState<Events extends EventMap = AnyEvents, Channels 
   client?: Client<Events, Channels>,
 ): ConnectionState {
   return useConnectionStatus(client).state;
-}
-
-/** The last position in the feed, as of a second ago at most; undefined before the first. `client.cursor` is that of now. */
-export function useLastCursor<Events extends EventMap = AnyEvents, Channels extends ChannelMap = AnyChannels>(
-  client?: Client<Events, Channels>,
-): string | undefined {
-  const found = useClient(client);
-  return useSyncExternalStore(
-    lookAgain,
-    () => found.cursor,
-    () => undefined,
-  );
-}
-
-function lookAgain(changed: () => void): Undo {
-  const timer = setInterval(changed, LOOK_MS);
-  return () => clearInterval(timer);
 }
 
 /** Options of `useLostConnection`. */

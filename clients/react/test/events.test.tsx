@@ -1,6 +1,6 @@
 // useRealtimeEvents: which events reach which handlers, and how often.
 
-import { createRealtimeEventsHook, defaultQueryKeyMapper, useRealtimeEvents } from "@rowcast/react";
+import { createRealtimeEventsHook, refreshQueries, useRealtimeEvents } from "@rowcast/react";
 import { expect, test, vi } from "vitest";
 import { pass, stage } from "./harness.js";
 
@@ -174,50 +174,32 @@ test("what came after `since` comes first, and what was missed during a cut come
   expect(types(seen)).toEqual(["task.one", "task.two", "task.three"]);
 });
 
-test("a reset is told, and the whole cache is invalidated within two seconds", async () => {
-  const { server, hook, queryClient } = stage();
+test("a reset is told", async () => {
+  const { server, hook } = stage();
   const onReset = vi.fn();
-  queryClient.setQueryData(["anything"], 1);
-  hook(() => useRealtimeEvents({ channels: ["tasks"], onReset, queryClient }));
+  hook(() => useRealtimeEvents({ channels: ["tasks"], onReset }));
   await pass();
   server.reset("retention");
   await pass();
   expect(onReset).toHaveBeenCalledExactlyOnceWith({ reason: "retention" });
-  await pass(2_100);
-  expect(queryClient.getQueryState(["anything"])?.isInvalidated).toBe(true);
 });
 
-test("queries of the kind are invalidated, or those of a mapper, or none", async () => {
+test("a handler may refresh the queries of a kind, once for a burst", async () => {
   const { server, hook, queryClient } = stage();
   const isStale = (key: string): boolean | undefined => queryClient.getQueryState([key])?.isInvalidated;
-  const { rerender } = hook(
-    (more: { autoInvalidate?: boolean; getQueryKeysForEvent?: () => string[][] }) =>
-      useRealtimeEvents({ channels: ["tasks"], queryClient, ...more }),
-    { autoInvalidate: false } as { autoInvalidate?: boolean; getQueryKeysForEvent?: () => string[][] },
+  const invalidate = vi.spyOn(queryClient, "invalidateQueries");
+  hook(() =>
+    useRealtimeEvents({
+      channels: ["tasks"],
+      onEvent: ({ type }) => refreshQueries(queryClient, { queryKey: [type.split(".")[0]] }),
+    }),
   );
-  for (const key of ["tasks", "plans", "mine"]) queryClient.setQueryData([key], []);
+  for (const key of ["task", "plan"]) queryClient.setQueryData([key], []);
   await pass();
-  server.emit("tasks", "task.created");
-  await pass(200);
-  expect([isStale("tasks"), isStale("plans"), isStale("mine")]).toEqual([false, false, false]);
-  rerender({});
-  server.emit("tasks", "task.created");
-  await pass(200);
-  expect([isStale("tasks"), isStale("plans"), isStale("mine")]).toEqual([true, false, false]);
-  rerender({ getQueryKeysForEvent: () => [["mine"]] });
-  server.emit("tasks", "plan.created");
-  await pass(200);
-  expect([isStale("tasks"), isStale("plans"), isStale("mine")]).toEqual([true, false, true]);
-});
-
-test("keys are plurals of the kind", () => {
-  const key = (type: string) =>
-    defaultQueryKeyMapper({ id: 1, type, channels: [], payload: {}, createdAt: "2026-01-01T00:00:00Z" });
-  expect(key("task.created")).toEqual([["tasks"]]);
-  expect(key("entity:updated")).toEqual([["entities"]]);
-  expect(key("survey.updated")).toEqual([["surveys"]]);
-  expect(key("list.item.updated")).toEqual([["list.items"]]);
-  expect(key("ping")).toEqual([]);
+  for (let n = 0; n < 10; n += 1) server.emit("tasks", "task.created");
+  await pass(1_000);
+  expect([isStale("task"), isStale("plan")]).toEqual([true, false]);
+  expect(invalidate).toHaveBeenCalledTimes(2);
 });
 
 test("a handler that throws keeps neither other components nor later events from being told", async () => {

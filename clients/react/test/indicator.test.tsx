@@ -1,6 +1,7 @@
 // What people see and hear of the connection, and when.
 
-import { ConnectionIndicator, ConnectionIndicatorCompact, useLostConnection, useRealtimeEvents } from "@rowcast/react";
+import { useLostConnection, useRealtimeEvents } from "@rowcast/react";
+import { ConnectionIndicator, ConnectionIndicatorCompact } from "@rowcast/react/indicator";
 import { act } from "@testing-library/react";
 import type { ReactElement, ReactNode } from "react";
 import { expect, test } from "vitest";
@@ -11,7 +12,7 @@ function Page({ children }: { children: ReactNode }): ReactElement {
   return <>{children}</>;
 }
 
-test("a short cut is not told, a longer one is, with the time to the next attempt", async () => {
+test("a short cut is not told, a longer one is", async () => {
   const { server, show } = stage({ random: () => 1 });
   const { getByRole, queryByRole } = show(
     <Page>
@@ -26,14 +27,8 @@ test("a short cut is not told, a longer one is, with the time to the next attemp
   await pass(4_900);
   expect(says()).toBe("Connected");
   await pass(200);
-  expect(says()).toMatch(/^Reconnecting( \(\d+ s\))?$/);
-  await pass(3_000);
-  expect(says()).toMatch(/^Reconnecting \(\d+ s\)$/);
-  const before = Number(says()?.match(/\d+/)?.[0]);
-  await pass(1_000);
-  expect(Number(says()?.match(/\d+/)?.[0])).toBeLessThan(before);
+  expect(says()).toBe("Reconnecting");
   expect(getByRole("status").getAttribute("aria-live")).toBe("polite");
-  expect(getByRole("status").querySelector("[aria-hidden]")?.textContent).toMatch(/\d+ s/);
   undo();
   act(() => getByRole("button", { name: "Reconnect" }).click());
   await pass();

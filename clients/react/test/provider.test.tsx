@@ -6,7 +6,6 @@ import {
   RowcastProvider,
   useClient,
   useConnectionStatus,
-  useLastCursor,
   useRealtimeEvents,
   useWebSocket,
   useWebSocketState,
@@ -154,16 +153,4 @@ test("a client that is given needs no provider", async () => {
   await pass();
   expect(result.current).toEqual(["connected", true]);
   expect(server.attempts).toBe(1);
-});
-
-test("the last cursor follows within a second", async () => {
-  const { server, hook } = stage();
-  const { result } = hook(() => {
-    useRealtimeEvents({ channels: ["tasks"] });
-    return useLastCursor();
-  });
-  await pass();
-  const cursor = server.emit("tasks", "task.created");
-  await pass(1_000);
-  expect(result.current).toBe(cursor);
 });

@@ -3,14 +3,8 @@
 
 import { createClient } from "@rowcast/client";
 import { createTestServer } from "@rowcast/client/testing";
-import {
-  ConnectionIndicator,
-  RowcastProvider,
-  type RowcastProviderProps,
-  useLastCursor,
-  useLostConnection,
-  useRealtimeEvents,
-} from "@rowcast/react";
+import { RowcastProvider, type RowcastProviderProps, useLostConnection, useRealtimeEvents } from "@rowcast/react";
+import { ConnectionIndicator } from "@rowcast/react/indicator";
 import { useRealtimeSync } from "@rowcast/react/tanstack";
 import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { Window } from "happy-dom";
@@ -26,7 +20,7 @@ function Page(): ReactElement {
   return (
     <main>
       <ConnectionIndicator />
-      {connectionState} {lastEvent?.type} {useLastCursor()} {String(isLost)}
+      {connectionState} {lastEvent?.type} {String(isLost)}
     </main>
   );
 }

@@ -5,6 +5,7 @@ import {
   createRealtimeEventsHook,
   type QueryClientLike,
   RowcastProvider,
+  refreshQueries,
   useClient,
   useRealtimeEvents,
   useWebSocket,
@@ -75,7 +76,6 @@ test("a hook of one's own infers from channels", () => {
     onEvent(event) {
       if (event.type === "task.updated") expectTypeOf(event.payload.status).toEqualTypeOf<"open" | "done">();
     },
-    getQueryKeysForEvent: ({ type }) => [[type]],
   });
   expectTypeOf(connectionState).toEqualTypeOf<ConnectionState>();
   expectTypeOf(lastEvent?.type).toEqualTypeOf<"task.created" | "task.updated" | "task.deleted" | undefined>();
@@ -139,7 +139,7 @@ test("an event as others have written it down is one of ours", () => {
 
 test("the cache of TanStack Query fits", async () => {
   expectTypeOf(queryClient).toExtend<QueryClientLike>();
-  useRealtimeEvents({ queryClient, autoInvalidate: false });
+  expectTypeOf(refreshQueries(queryClient, { queryKey: ["tasks"] })).toEqualTypeOf<void>();
   const rollback = await optimisticUpdate(queryClient, ["tasks"], (old: Task[]) => old.slice(1));
   expectTypeOf(rollback).toEqualTypeOf<() => void>();
   // @ts-expect-error The updater changes the type of the data.

@@ -1,6 +1,6 @@
 // The top of the page: whose server, how the connection is, who looks, and how it looks.
 
-import { ConnectionIndicator } from "@rowcast/react";
+import { ConnectionIndicator } from "@rowcast/react/indicator";
 import type { ReactElement } from "react";
 import type { Desk } from "../console.js";
 import type { PaneName } from "./tabs.js";

@@ -13,7 +13,7 @@ const WAIT = "25s";
 const PAUSE_MS = 1_000;
 
 /** Told of every channel that is refused; there is no other reason. */
-const DENIAL = { code: "FORBIDDEN", message: "your token does not grant it" };
+const DENIAL = { code: "FORBIDDEN", message: "not granted by your token" };
 
 /** Channels that were asked for and are not confirmed. */
 interface Ask {
@@ -163,7 +163,7 @@ export function openHttpLink(
     try {
       if (channels[0]) await (isStream ? stream() : poll());
       else confirm();
-      if (confirmed.size) end("the answer ended");
+      if (confirmed.size) end("ended");
     } catch (thrown) {
       end(`${thrown}`);
     }

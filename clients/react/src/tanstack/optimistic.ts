@@ -1,7 +1,7 @@
 // Showing a change before the server has it.
 
 import type { QueryClient, QueryKey, QueryState } from "@tanstack/react-query";
-import { isUnsettled, OWN_MS, refresh } from "../refresh.js";
+import { isUnsettled, OWN_MS, refreshQueries } from "../refresh.js";
 
 /**
  * Shows `updater(old)` at once, and gives the function that takes it back, for `onError` of a mutation. A fetch that runs is
@@ -23,7 +23,7 @@ export async function optimisticUpdate<Data>(
   const old = state();
   if (old?.data === undefined) return () => {};
   queryClient.setQueryData<Data>(queryKey, updater(old.data));
-  if (wasUnsettled) refresh(queryClient, which, OWN_MS);
+  if (wasUnsettled) refreshQueries(queryClient, which, OWN_MS);
   const writes = state()?.dataUpdateCount;
   return () => {
     const isLast = state()?.dataUpdateCount === writes;

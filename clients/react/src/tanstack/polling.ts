@@ -2,7 +2,7 @@
 
 import { focusManager, hashKey, type QueryKey, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
-import { refresh } from "../refresh.js";
+import { refreshQueries } from "../refresh.js";
 import { useWebSocketState } from "../status.js";
 
 /** Options of `usePollingFallback`. */
@@ -27,7 +27,7 @@ export function usePollingFallback({ queryKey, intervalMs = 10_000, enabled = tr
   useEffect(() => {
     if (!isWanted) return;
     const timer = setInterval(() => {
-      if (focusManager.isFocused()) refresh(queryClient, { queryKey });
+      if (focusManager.isFocused()) refreshQueries(queryClient, { queryKey });
     }, intervalMs);
     return () => clearInterval(timer);
   }, [queryClient, isWanted, intervalMs, keyHash]);

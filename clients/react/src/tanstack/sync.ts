@@ -4,7 +4,7 @@ import type { FeedEvent } from "@rowcast/client";
 import { hashKey, type QueryClient, type QueryKey, useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import { useClient, useLatest } from "../client-context.js";
-import { isUnsettled, OWN_MS, RESET_MS, refresh } from "../refresh.js";
+import { isUnsettled, OWN_MS, RESET_MS, refreshQueries } from "../refresh.js";
 import { type TopicEvent, toWSEvent, type WSEventType } from "../ws-event.js";
 
 /** Options of `useRealtimeSync`. Handlers may be written in place: those of the last render are called. */
@@ -66,23 +66,23 @@ export function useRealtimeSync<Payload = unknown>(options: UseRealtimeSyncOptio
       if (events && !events.includes(event.type) && !events.includes(event.event)) return;
       if (ignoreOrigin && event.origin === ignoreOrigin) {
         clearTimeout(echo);
-        echo = setTimeout(() => refresh(queryClient, which), OWN_MS);
+        echo = setTimeout(() => refreshQueries(queryClient, which), OWN_MS);
         return;
       }
       // The cache may be behind for other reasons, and must not look fresh because of this event.
       const isDue = !onEvent || isUnsettled(queryClient, which);
       onEvent?.(event, queryClient);
-      if (isDue) refresh(queryClient, which, debounceMs);
+      if (isDue) refreshQueries(queryClient, which, debounceMs);
     };
 
     const undo = client.subscribe(channel, receive, {
       ...(since && { since }),
       onSubscribed() {
-        if (isUnsure && !isSubscribed) refresh(queryClient, which);
+        if (isUnsure && !isSubscribed) refreshQueries(queryClient, which);
         isSubscribed = true;
         latest.current.onSubscribed?.();
       },
-      onReset: () => refresh(queryClient, which, RESET_MS),
+      onReset: () => refreshQueries(queryClient, which, RESET_MS),
     });
     return () => {
       undo();

@@ -1,13 +1,7 @@
 // Components as somebody wrote them for a server of topics; only paths of imports are ours.
 
-import {
-  ConnectionIndicator,
-  ConnectionIndicatorCompact,
-  useWebSocket,
-  WebSocketProvider,
-  type WSConnectionState,
-  type WSEvent,
-} from "@rowcast/react";
+import { useWebSocket, WebSocketProvider, type WSConnectionState, type WSEvent } from "@rowcast/react";
+import { ConnectionIndicator, ConnectionIndicatorCompact } from "@rowcast/react/indicator";
 import { optimisticUpdate, usePollingFallback, useRealtimeSync } from "@rowcast/react/tanstack";
 import {
   type QueryClient,

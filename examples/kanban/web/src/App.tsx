@@ -1,6 +1,7 @@
 // The page: its head, the columns, and what has happened.
 
-import { ConnectionIndicator, useConnectionStatus } from "@rowcast/react";
+import { useConnectionStatus } from "@rowcast/react";
+import { ConnectionIndicator } from "@rowcast/react/indicator";
 import { useLayoutEffect, useRef, useState } from "react";
 import { Activity } from "./Activity.js";
 import type { Board, Change } from "./api.js";
