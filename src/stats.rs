@@ -72,7 +72,7 @@ impl Default for Histograms {
     }
 }
 
-/// How late batches were written, in all: of two readings, the mean of what lies between.
+/// How late batches were written, in all: of two readings, the mean of what lies between. A histogram cannot be read back.
 #[derive(Debug, Default)]
 pub(crate) struct Lag {
     batches: AtomicU64,

@@ -76,7 +76,10 @@ impl Wishes {
 
     /// Gives whether there was room for it.
     pub fn add(&self, change: Change) -> bool {
-        let mut changes = self.lock();
+        self.add_under(self.lock(), change)
+    }
+
+    fn add_under(&self, mut changes: MutexGuard<'_, Changes>, change: Change) -> bool {
         if changes.waiting.len() >= CHANGES_MAX {
             return false;
         }
@@ -89,10 +92,12 @@ impl Wishes {
     /// Adds a subscription, after `answer` was given the position that the client may come back with from then on: that
     /// of what it was sent, or an earlier one that it has asked for. Until its task has gone back there, it is sent no
     /// event, as each would tell it a position that is too late. Gives whether there was room.
-    pub fn subscribe(&self, change: Change, answer: impl FnOnce(Option<&Cursor>)) -> bool {
-        let Change::Subscribe { since, .. } = &change else {
-            return self.add(change);
-        };
+    pub fn subscribe(
+        &self,
+        since: &Since,
+        change: Change,
+        answer: impl FnOnce(Option<&Cursor>),
+    ) -> bool {
         let mut changes = self.lock();
         match since {
             Since::Now => answer(None),
@@ -106,13 +111,7 @@ impl Wishes {
                 answer(changes.position.as_ref());
             }
         }
-        if changes.waiting.len() >= CHANGES_MAX {
-            return false;
-        }
-        changes.waiting.push(change);
-        drop(changes);
-        self.changed.notify_one();
-        true
+        self.add_under(changes, change)
     }
 
     /// The client has left.
@@ -220,8 +219,8 @@ impl CatchUp {
             match self.reader.next().await {
                 Step::Events(batch, wanted) => {
                     let mut frames = Vec::new();
-                    let interests = self.reader.interests().clone();
-                    let wants = |channel: &str| interests.matches(channel);
+                    // Reading changes from where on something is wanted, and not what.
+                    let wants = |channel: &str| mark.interests.matches(channel);
                     batch.copy(&self.shape, wanted.iter().copied(), wants, &mut frames);
                     let mut events = wanted.len();
                     // A write costs as much as a hundred events, and most batches have few for any one client.
@@ -263,7 +262,9 @@ impl CatchUp {
                 for pattern in &left {
                     self.reader.interests().remove(pattern);
                 }
-                self.add(&joined, &Since::Now, &now).await;
+                if !joined.is_empty() {
+                    self.add(&joined, &Since::Now, &now).await;
+                }
             }
             Change::Unsubscribe { channels } => {
                 for channel in &channels {

@@ -64,7 +64,8 @@ pub(crate) struct Mark {
     cursor: Cursor,
     next: Option<BatchNumber>,
     known: Option<Cursor>,
-    interests: Interests,
+    /// What it reads.
+    pub interests: Interests,
 }
 
 /// What was found.

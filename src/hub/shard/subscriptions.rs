@@ -132,7 +132,7 @@ impl Shard {
         };
         let slot = self.slots.get_mut(slot_id);
         if let Some(wishes) = slot.catching_up.clone() {
-            if !wishes.subscribe(change, |told| answer(self, told)) {
+            if !wishes.subscribe(since, change, |told| answer(self, told)) {
                 self.flooded(slot_id);
             }
             return;
