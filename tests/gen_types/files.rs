@@ -153,3 +153,15 @@ fn links_and_permissions_are_kept() {
         .mode();
     assert_eq!(mode, plain);
 }
+
+/// A device has no end, and a file must not take the place of a folder.
+#[test]
+fn what_is_no_file_is_not_written_to() {
+    let folder = temp_dir();
+    fs::write(folder.path().join("feed.toml"), SCHEMA).expect("the folder is ours");
+    for out in [".", "/dev/zero"] {
+        let done = generate(folder.path(), &["feed.toml", "--out", out]);
+        assert_eq!(done.code, Some(64), "{}", done.stderr);
+        assert!(done.stderr.contains("this is no file"), "{}", done.stderr);
+    }
+}

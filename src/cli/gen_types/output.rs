@@ -23,6 +23,13 @@ pub(super) enum Change {
 
 /// How a file differs from what it should be.
 pub(super) fn compare(path: &Path, wanted: &str) -> Result<Change, Error> {
+    // A device might be read without end, and a new file must not take its place.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(Error::Config(format!(
+            "--out {}: this is no file; name one, or leave --out away to have the types on standard output",
+            path.display()
+        )));
+    }
     let present = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Change::New),
