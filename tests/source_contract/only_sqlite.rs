@@ -6,11 +6,12 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use rowcast::{Broadcaster, DatabaseConfig, Error, Migrate, PollInterval};
+use rowcast::{Broadcaster, ChannelPattern, DatabaseConfig, Error, Migrate, PollInterval};
+use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{Database, temp_dir, until, within};
-use crate::{edge, numbers, woken_only};
+use crate::{edge, numbers, read, window, woken_only};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_file_in_its_place_is_a_reset() {
@@ -131,6 +132,90 @@ async fn two_other_processes_write_and_nothing_is_lost() {
     let mut table = numbers(&source, &start, &edge(&source).await).await;
     table.sort_unstable();
     assert_eq!(table, (0..2 * LINES as i64).collect::<Vec<_>>());
+}
+
+/// What is left of a window must not pass for nothing when another database is restored into the file while it is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_of_an_epoch_that_ends_is_refused() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    let start = edge(&source).await;
+    // More than are read by one statement.
+    writer
+        .run(
+            "INSERT INTO events (channel, type, payload)
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+             SELECT 'tasks', 'task.created', i FROM n",
+        )
+        .await;
+    let end = edge(&source).await;
+    let mut rows = source.rows(window(&start, &end));
+    let first = within("the first row", rows.next()).await;
+    assert!(matches!(first, Some(Ok(Ok(_)))), "{first:?}");
+    writer
+        .run("UPDATE rowcast_epochs SET tag = (tag + 1) % 4294967296")
+        .await;
+    let (mut read, mut refused) = (1, false);
+    while let Some(row) = within("another row, or an error", rows.next()).await {
+        match row {
+            Ok(row) => {
+                row.expect("a good row");
+                read += 1;
+            }
+            Err(error) => refused = matches!(error, Error::EpochChanged),
+        }
+    }
+    assert!(refused, "{read} rows passed for all");
+    assert!(
+        read < 5000,
+        "rows of another epoch passed for those asked for"
+    );
+    drop(rows);
+    let mut again = source.rows(window(&start, &end));
+    let first = within("an error", again.next()).await;
+    assert!(matches!(first, Some(Err(Error::EpochChanged))), "{first:?}");
+    let tasks = [ChannelPattern::parse("tasks").expect("a good pattern")];
+    let mut some = source.rows_on(window(&start, &end), &tasks);
+    let first = within("an error", some.next()).await;
+    assert!(matches!(first, Some(Err(Error::EpochChanged))), "{first:?}");
+}
+
+/// A view may have values of any type where the table has texts.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_and_blobs_of_a_view_are_their_texts() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    writer
+        .run(
+            "CREATE TABLE loose (id INTEGER PRIMARY KEY AUTOINCREMENT, channel, type, entity_id, actor, payload,
+                 previous, trace_id, origin, dedup_key, created_at DEFAULT '2026-01-01');
+             DROP TABLE events;
+             CREATE VIEW events AS SELECT * FROM loose",
+        )
+        .await;
+    let start = edge(&source).await;
+    writer
+        .run(
+            "INSERT INTO loose (channel, type, entity_id, actor, payload, previous, origin)
+             VALUES (7, CAST('task.created' AS BLOB), 42, 1.5, 7, CAST('{\"a\":1}' AS BLOB), '')",
+        )
+        .await;
+    let end = edge(&source).await;
+    let row = read(&source, window(&start, &end)).await.remove(0);
+    let event = row.expect("a good row");
+    assert_eq!(event.channels.as_str(), "7");
+    assert_eq!(event.kind, "task.created");
+    assert_eq!(event.entity_id.as_deref(), Some("42"));
+    assert_eq!(event.actor.as_deref(), Some("1.5"));
+    assert_eq!(event.payload.get(), "7");
+    assert_eq!(
+        event.previous.as_deref().map(RawValue::get),
+        Some("{\"a\":1}")
+    );
+    assert_eq!(event.origin.as_deref(), Some(""), "empty is a value");
+    assert_eq!(event.trace_id, None);
 }
 
 /// A deleted last row must not give its id to the next one, which the feed would take for known.

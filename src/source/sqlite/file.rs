@@ -3,9 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
+
+/// A write to the log comes before its commit can be seen, half of the time by less than this. Timers of tokio are no finer
+/// than a millisecond.
+const VISIBLE_AFTER: Duration = Duration::from_micros(300);
 
 /// Notifies whenever somebody writes to the database's write-ahead log. The log may come and go, so its folder is
 /// watched.
@@ -25,6 +30,8 @@ pub(super) fn watch_log(
             !event.kind.is_access() && event.paths.contains(&log)
         });
         if concerns_log {
+            // This thread has nothing else to do, and what is written meanwhile is announced together.
+            std::thread::sleep(VISIBLE_AFTER);
             written.notify_one();
         }
     })?;

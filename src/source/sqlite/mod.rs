@@ -49,8 +49,8 @@ const SWITCH_RETRY: Duration = Duration::from_millis(10);
 /// place, at the same time.
 const IDLE_READERS_MAX: usize = 5;
 
-/// When to look once more after a write to the log: it is announced before its commit can be seen.
-const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(4)];
+/// When to look once more after a write to the log, where its commit could not be seen yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// How often to look where the file cannot be watched. A look costs about 40 µs.
 const UNWATCHED_INTERVAL: Duration = Duration::from_millis(20);
@@ -145,16 +145,18 @@ impl SqliteSource {
         };
         Box::pin(try_stream! {
             let mut reader = self.reader().await?;
-            let epoch = epoch_of(&mut reader.connection).await?;
-            if [window.after.epoch, window.upto.epoch] != [epoch; 2] {
-                self.keep(reader).await;
-                Err(Error::EpochChanged)?;
-                return;
-            }
+            let epoch = window.upto.epoch;
             let mut last = window.resume_after.map_or(after, |id| id.0.max(after));
             let wanted = patterns
                 .filter(|_| upto - last > rows::LOOK_THROUGH_ROWS)
                 .and_then(Wanted::new);
+            // Every page is asked for its epoch; what is found is not.
+            let is_of_other_epoch = wanted.is_some() && epoch_of(&mut reader.connection).await? != epoch;
+            if is_of_other_epoch || window.after.epoch != epoch {
+                self.keep(reader).await;
+                Err(Error::EpochChanged)?;
+                return;
+            }
             let mut among = rows::FIND_AMONG;
             loop {
                 // Up to here the rows are read: those that were found, or all.
@@ -179,7 +181,7 @@ impl SqliteSource {
                     }
                 } else {
                     loop {
-                        let page = rows::page(&mut reader.connection, last, end).await?;
+                        let page = rows::page(&mut reader.connection, epoch, last, end).await?;
                         let full = page.len() as i64 == rows::PAGE_ROWS;
                         for (id, row) in page {
                             last = id;
@@ -252,16 +254,14 @@ impl Source for SqliteSource {
         let written = Arc::new(Notify::new());
         match watch_log(self.options.get_filename(), Arc::clone(&written)) {
             Ok(watcher) => unfold(
-                (watcher, written, LOOK_AGAIN.len()),
-                async |(watcher, written, looks)| {
-                    let looks = if looks < LOOK_AGAIN.len() {
-                        sleep(LOOK_AGAIN[looks]).await;
-                        looks + 1
+                (watcher, written, false),
+                async |(watcher, written, look_again)| {
+                    if look_again {
+                        sleep(LOOK_AGAIN).await;
                     } else {
                         written.notified().await;
-                        0
-                    };
-                    Some(((), (watcher, written, looks)))
+                    }
+                    Some(((), (watcher, written, !look_again)))
                 },
             )
             .boxed(),
@@ -295,6 +295,8 @@ fn connect_options(
         })?
         .create_if_missing(migrate == Migrate::Auto)
         .busy_timeout(BUSY_TIMEOUT)
+        // Rows are read in a thread of the driver's own. With its 50 the two would wait for each other 20 times a page.
+        .row_buffer_size(rows::PAGE_ROWS as usize)
         .log_statements(tracing::log::LevelFilter::Trace)
         .log_slow_statements(tracing::log::LevelFilter::Debug, Duration::from_secs(1));
     check_file(&config.url, options.get_filename(), migrate)?;

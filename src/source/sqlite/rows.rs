@@ -3,6 +3,8 @@
 use serde_json::value::RawValue;
 use sqlx::sqlite::SqliteConnection;
 
+use super::life::epoch_of;
+use crate::cursor::Epoch;
 use crate::error::Error;
 use crate::event::{ChannelPattern, Channels, Event, EventId};
 use crate::source::{BadRow, Row};
@@ -23,7 +25,7 @@ pub(super) const WANTED_OFTEN: i64 = 4;
 pub(super) const LOOK_THROUGH_ROWS: i64 = 5000;
 
 /// A row as the database has it: as bytes, as text that is not UTF-8 must spoil its own row only, and every value that a
-/// view could leave out optional.
+/// view could leave out optional. A text is handed out as bytes without a CAST, which would copy it twice more.
 struct TableRow {
     id: i64,
     channel: Option<Vec<u8>>,
@@ -37,28 +39,39 @@ struct TableRow {
     created_at: Option<String>,
 }
 
-/// The next rows after an id, and up to another.
+/// The next rows after an id, and up to another. Fails where the file is not in this epoch any more.
 pub(super) async fn page(
     connection: &mut SqliteConnection,
+    epoch: Epoch,
     after: i64,
     upto: i64,
 ) -> Result<Vec<(i64, Row)>, Error> {
+    let (number, tag) = (epoch.number.cast_signed(), i64::from(epoch.tag));
+    // Its epoch is asked for by the same statement, as another one takes longer than a few rows do.
     let rows = sqlx::query_as!(
         TableRow,
         r#"SELECT id AS "id!: i64",
-                  CAST(channel AS BLOB) AS "channel?: Vec<u8>", CAST(type AS BLOB) AS "kind?: Vec<u8>",
-                  CAST(entity_id AS BLOB) AS "entity_id?: Vec<u8>", CAST(actor AS BLOB) AS "actor?: Vec<u8>",
-                  CAST(payload AS BLOB) AS "payload?: Vec<u8>", CAST(previous AS BLOB) AS "previous?: Vec<u8>",
-                  CAST(trace_id AS BLOB) AS "trace_id?: Vec<u8>", CAST(origin AS BLOB) AS "origin?: Vec<u8>",
+                  channel AS "channel?: Vec<u8>", type AS "kind?: Vec<u8>", entity_id AS "entity_id?: Vec<u8>",
+                  actor AS "actor?: Vec<u8>", payload AS "payload?: Vec<u8>", previous AS "previous?: Vec<u8>",
+                  trace_id AS "trace_id?: Vec<u8>", origin AS "origin?: Vec<u8>",
                   strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at?: String"
-             FROM events WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"#,
+             FROM events
+            WHERE id > ? AND id <= ?
+              AND ? = (SELECT max(epoch) FROM rowcast_epochs)
+              AND ? = (SELECT tag FROM rowcast_epochs ORDER BY epoch DESC LIMIT 1)
+            ORDER BY id LIMIT ?"#,
         after,
         upto,
+        number,
+        tag,
         PAGE_ROWS,
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(Error::database("read new rows"))?;
+    if rows.is_empty() && epoch_of(connection).await? != epoch {
+        return Err(Error::EpochChanged);
+    }
     Ok(rows.into_iter().map(|row| (row.id, event(row))).collect())
 }
 
@@ -134,10 +147,9 @@ pub(super) async fn these(
     let rows = sqlx::query_as!(
         TableRow,
         r#"SELECT id AS "id!: i64",
-                  CAST(channel AS BLOB) AS "channel?: Vec<u8>", CAST(type AS BLOB) AS "kind?: Vec<u8>",
-                  CAST(entity_id AS BLOB) AS "entity_id?: Vec<u8>", CAST(actor AS BLOB) AS "actor?: Vec<u8>",
-                  CAST(payload AS BLOB) AS "payload?: Vec<u8>", CAST(previous AS BLOB) AS "previous?: Vec<u8>",
-                  CAST(trace_id AS BLOB) AS "trace_id?: Vec<u8>", CAST(origin AS BLOB) AS "origin?: Vec<u8>",
+                  channel AS "channel?: Vec<u8>", type AS "kind?: Vec<u8>", entity_id AS "entity_id?: Vec<u8>",
+                  actor AS "actor?: Vec<u8>", payload AS "payload?: Vec<u8>", previous AS "previous?: Vec<u8>",
+                  trace_id AS "trace_id?: Vec<u8>", origin AS "origin?: Vec<u8>",
                   strftime('%Y-%m-%dT%H:%M:%fZ', created_at) AS "created_at?: String"
              FROM events WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"#,
         ids,
