@@ -87,11 +87,25 @@ pub trait Source: Send + Sync + 'static {
         futures_util::stream::pending().boxed()
     }
 
-    /// Says that the table will be looked at often for this long, so that writers need not wake anybody.
+    /// Whether [`Source::postpone_wakes`] spares writers anything. Where it does not, every commit wakes.
+    fn can_postpone_wakes(&self) -> bool {
+        false
+    }
+
+    /// Says that the table will be looked at often for this long, so that writers need not wake anybody. None: they are to
+    /// do so again from now on.
     ///
     /// # Errors
     /// When the database is not reachable.
-    fn postpone_wakes(&self, _lease: Duration) -> BoxFuture<'_, Result<(), Error>> {
+    fn postpone_wakes(&self, _lease: Option<Duration>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Notes in the database how far its history has come, for whoever has to tell later whether a part of it was lost.
+    ///
+    /// # Errors
+    /// When the database is not reachable.
+    fn leave_mark(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -22,7 +22,7 @@ use crate::stats::Counters;
 
 use health::Health;
 pub use pace::PollInterval;
-use pace::{LEASE, Pace};
+use pace::{Lease, Pace};
 pub(crate) use recent::Recent;
 
 /// Most events of one batch. Enough to write them to a socket at one go, few enough to start with the first early.
@@ -63,9 +63,10 @@ pub(crate) fn follow(
 ) -> impl Stream<Item = Batch> {
     let listen = pass_on(source.wakes(), Arc::clone(&woken), Arc::clone(&stats));
     let batches = stream! {
-        let mut pace = Pace::new(interval);
+        let mut pace = Pace::new(interval, source.can_postpone_wakes());
         let mut tail = Tail::new(source, cursor, stats);
         loop {
+            let was_woken = tail.was_woken();
             let mut found = 0;
             match tail.look().await {
                 Look::Again => continue,
@@ -111,9 +112,12 @@ pub(crate) fn follow(
                 }
             }
             tail.health.round_completed();
-            let wait = pace.after(found, Instant::now());
-            if pace.lease_is_due(Instant::now()) {
-                tail.postpone_wakes().await;
+            let wait = pace.after(found, was_woken, Instant::now());
+            if let Some(lease) = pace.lease(Instant::now()) {
+                tail.postpone_wakes(lease).await;
+            }
+            if pace.mark_is_due(Instant::now()) {
+                tail.leave_mark().await;
             }
             if !wait.is_zero() {
                 tokio::select! {
@@ -152,6 +156,8 @@ struct Tail {
     cursor: Cursor,
     /// When a window was last read whole.
     completed: Instant,
+    /// How many wake-ups there had been before the last look.
+    wakes: u64,
 }
 
 /// What a look at the table has shown.
@@ -171,6 +177,7 @@ impl Tail {
         let health = Health::new(Arc::clone(&stats));
         Self {
             source,
+            wakes: stats.wakes.get(),
             stats,
             health,
             recent: Recent::default(),
@@ -307,16 +314,31 @@ impl Tail {
         missed
     }
 
-    /// Has writers leave it to us to look. A lease not extended costs them a wake-up, nothing else.
-    async fn postpone_wakes(&self) {
-        if let Err(error) = within(
-            "extend the lease on wake-ups",
-            LOOK_TIMEOUT,
-            self.source.postpone_wakes(LEASE),
-        )
-        .await
-        {
-            tracing::debug!(%error, "could not extend the lease on wake-ups");
+    /// Whether the source has woken us since this was asked last.
+    fn was_woken(&mut self) -> bool {
+        let wakes = self.stats.wakes.get();
+        std::mem::replace(&mut self.wakes, wakes) != wakes
+    }
+
+    /// Has writers leave it to us to look, or wake us again. A lease that is not set costs them a wake-up, nothing else, and
+    /// one that is not ended has run out in a moment.
+    async fn postpone_wakes(&self, lease: Lease) {
+        let lease = match lease {
+            Lease::Begin(lease) => Some(lease),
+            Lease::End => None,
+        };
+        let doing = "set the lease on wake-ups";
+        let set = self.source.postpone_wakes(lease);
+        if let Err(error) = within(doing, LOOK_TIMEOUT, set).await {
+            tracing::debug!(%error, "could not set the lease on wake-ups");
+        }
+    }
+
+    /// Without it less is found again after a failover, so it is no error.
+    async fn leave_mark(&self) {
+        let doing = "leave a mark in the epoch of the feed";
+        if let Err(error) = within(doing, LOOK_TIMEOUT, self.source.leave_mark()).await {
+            tracing::debug!(%error, "could not leave a mark in the epoch of the feed");
         }
     }
 }

@@ -33,7 +33,7 @@ pub use commands::PostgresCommands;
 use connect::{connect_options, prepare};
 use doctor::refuse_rows_from_the_future;
 pub use insert::PostgresInsert;
-use life::{Durable, Life, epoch_of, leave_mark, lives_since, primary};
+use life::{Durable, Life, epoch_of, lives_since, primary};
 pub(crate) use probe::PostgresProbe;
 pub use retention::PostgresPrune;
 use rows::{Frozen, Wanted};
@@ -48,6 +48,9 @@ const LISTEN_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Connections kept while nobody needs them: one that polls, and those of the few who catch up, or ask for their
 /// place, at the same time.
 const IDLE_CONNECTIONS_MAX: usize = 5;
+
+/// Longer ago than any lease ended, in milliseconds.
+const NEVER_MS: i64 = 1 << 52;
 
 /// An `events` table in PostgreSQL.
 pub struct PostgresSource {
@@ -337,29 +340,46 @@ impl Source for PostgresSource {
         .boxed()
     }
 
-    fn postpone_wakes(&self, lease: Duration) -> BoxFuture<'_, Result<(), Error>> {
+    fn can_postpone_wakes(&self) -> bool {
+        true
+    }
+
+    fn postpone_wakes(&self, lease: Option<Duration>) -> BoxFuture<'_, Result<(), Error>> {
+        if !self.wake {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        let ms = lease.map_or(0, |lease| {
+            i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)
+        });
+        // One that has run out need not be ended.
+        let enough_ms = lease.map_or(-NEVER_MS, |_| ms / 2);
         Box::pin(async move {
             let mut polling = self.polling().await?;
-            // Asked to hurry less while events flow, which is when a mark is worth its cost. Without it less is found
-            // again after a failover, so it is no error.
-            if let Err(error) = leave_mark(&mut polling.connection, polling.epoch).await {
-                tracing::debug!(%error, "could not leave a mark in the epoch of the feed");
-            }
-            if !self.wake {
-                self.keep(polling).await;
-                return Ok(());
-            }
-            // One that ends long after ours was given by a clock that has been set back since.
+            // One that ends long after ours was given by a clock that has been set back since. Nobody waits for the disk:
+            // a lease that is lost with the server costs a wake-up.
             sqlx::query!(
                 r#"SELECT setval('rowcast_lease', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1) AS lease
                     WHERE (SELECT last_value FROM rowcast_lease)
-                          NOT BETWEEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 / 2
-                                  AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 * 10"#,
-                i64::try_from(lease.as_millis()).unwrap_or(i64::MAX),
+                          NOT BETWEEN (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $2
+                                  AND (extract(epoch FROM clock_timestamp()) * 1000)::bigint + $1 * 10
+                      AND set_config('synchronous_commit', 'off', true) = 'off'"#,
+                ms,
+                enough_ms,
             )
             .fetch_optional(&mut polling.connection)
             .await
-            .map_err(Error::database("extend the lease on wake-ups"))?;
+            .map_err(Error::database("set the lease on wake-ups"))?;
+            self.keep(polling).await;
+            Ok(())
+        })
+    }
+
+    fn leave_mark(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let mut polling = self.polling().await?;
+            life::leave_mark(&mut polling.connection, polling.epoch)
+                .await
+                .map_err(Error::database("leave a mark in the epoch of the feed"))?;
             self.keep(polling).await;
             Ok(())
         })
