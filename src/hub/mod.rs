@@ -103,7 +103,7 @@ impl Default for HubOptions {
             // Proxies cut what is silent for a minute.
             ping_interval: Some(Duration::from_secs(30)),
             hello_timeout: Duration::from_secs(10),
-            // A write costs what it costs whatever its size. It pays where bytes do.
+            // It tells lengths that depend on what is in an event, and costs where few receive the same.
             compression: false,
         }
     }
