@@ -14,7 +14,7 @@ pub(crate) const WINDOW_BITS: u8 = 12;
 /// of 3 KB 54, 41 and 40 %, and 9 takes three times as long.
 const LEVEL: u32 = 2;
 
-/// Smaller messages stay as they are: of 200 bytes one saves 30, which is no packet less.
+/// Smaller messages stay as they are: 200 bytes of JSON become 155, which is no packet less for the receiver.
 const TEXT_BYTES_MIN: usize = 256;
 
 /// An empty block that is not compressed, which every compressed message ends with, and is sent without.
@@ -32,7 +32,7 @@ struct Deflater {
 }
 
 thread_local! {
-    /// It has a quarter of a megabyte, of which half is cleared for each message; making it anew takes 9 microseconds more.
+    /// Its tables have some 200 KB. Making it anew for each message takes 6 microseconds more than clearing it.
     static DEFLATER: RefCell<Option<Deflater>> = const { RefCell::new(None) };
 }
 
