@@ -202,6 +202,12 @@ counters! {
     catch_ups,
     /// Events turned into frames, once for each shape in which somebody receives them.
     events_encoded,
+    /// Events compressed, once for all WebSockets that they reach compressed. See `--compression`.
+    events_compressed,
+    /// Bytes that the frames of these events had before.
+    bytes_before_compression,
+    /// Bytes that the frames of these events have.
+    bytes_after_compression,
     /// Clients that are catching up now.
     catching_up: gauge,
     /// Times a client read so slowly that it was sent on from memory or the table.

@@ -145,6 +145,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx::query", &["source"]),
     ("warp::", &["http"]),
     ("tungstenite::", &["http", "cli"]),
+    ("flate2::", &["protocol"]),
     ("println!", &["cli"]),
 ];
 

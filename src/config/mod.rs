@@ -163,6 +163,18 @@ pub struct ServeArgs {
     )]
     pub console: ConsoleSwitch,
 
+    /// Compress events for the WebSockets that offer it, as browsers do: 3 KB of JSON become 1.2 KB, 400 bytes 280. Pays
+    /// where bytes are dear, or many receive the same: it takes 15 to 50 us for each event, once for all of them. Whoever
+    /// sees the lengths of messages, also of encrypted ones, can guess a secret in an event that he wrote other parts of.
+    #[arg(
+        long,
+        value_enum,
+        default_value = "off",
+        env = "ROWCAST_COMPRESSION",
+        help_heading = "Network"
+    )]
+    pub compression: Compression,
+
     /// Who may connect.
     #[command(flatten)]
     pub auth: AuthArgs,
@@ -252,6 +264,15 @@ pub enum ConsoleSwitch {
     /// At `/`.
     On,
     /// There is nothing at `/`.
+    Off,
+}
+
+/// Whether messages are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Compression {
+    /// For the WebSockets that offer it (permessage-deflate, RFC 7692).
+    On,
+    /// What is offered is not taken.
     Off,
 }
 
@@ -360,6 +381,7 @@ impl TryFrom<ServeArgs> for Config {
                     .filter(|&messages| messages > 0),
                 ping_interval: Some(args.ping_interval).filter(|interval| !interval.is_zero()),
                 hello_timeout,
+                compression: args.compression == Compression::On,
             },
             network: args.network.options(args.public)?,
         })

@@ -11,6 +11,7 @@ use tungstenite::{Message, protocol::frame::coding::CloseCode};
 use url::Url;
 use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
+use super::marks::{Marks, Unmarked};
 use super::origin::{self, OriginRule, Strictness};
 use super::query::Query;
 use super::{peer, token, ws};
@@ -59,14 +60,22 @@ impl Write for Pieces<'_> {
 /// Whatever bytes come, in whatever pieces: messages keep to the limit, the answers are short, and there is an end. How
 /// they are cut does not decide what is in them.
 pub(crate) fn codec(data: &[u8]) {
-    let whole = messages(data, data.len().max(1), 0);
-    for (size, early) in [(1, 0), (7, 1), (200, data.len() / 2)] {
-        assert_eq!(messages(data, size, early), whole, "in pieces of {size}");
+    for compression in [false, true] {
+        let whole = messages(data, data.len().max(1), 0, compression);
+        for (size, early) in [(1, 0), (7, 1), (200, data.len() / 2)] {
+            let found = messages(data, size, early, compression);
+            assert_eq!(found, whole, "in pieces of {size}, {compression}");
+        }
     }
 }
 
-fn messages(data: &[u8], size: usize, early: usize) -> Vec<Message> {
+fn messages(data: &[u8], size: usize, early: usize, compression: bool) -> Vec<Message> {
     let (early, rest) = data.split_at(early.min(data.len()));
+    let mut early = early.to_vec();
+    let mut marks = compression.then(Marks::default);
+    if let Some(marks) = &mut marks {
+        marks.take(&mut early);
+    }
     let mut codec = ws::codec(MESSAGE_BYTES_MAX, early);
     let mut wire = Pieces {
         rest,
@@ -77,14 +86,22 @@ fn messages(data: &[u8], size: usize, early: usize) -> Vec<Message> {
     let mut found = Vec::new();
     // Each read takes a byte, gives a message, or ends; every other one finds the wire dry.
     for _ in 0..4 * data.len() + 8 {
-        match codec.read(&mut wire) {
+        let read = match &mut marks {
+            None => codec.read(&mut wire),
+            Some(marks) => {
+                let wire = &mut wire;
+                let read = codec.read(&mut Unmarked { wire, marks });
+                read.and_then(|message| ws::unpacked(message, marks, &codec))
+            }
+        };
+        match read {
             Ok(message) => {
                 let bytes = message.len();
                 assert!(bytes <= MESSAGE_BYTES_MAX, "a message of {bytes} bytes");
                 // The codec itself writes the reason of a close whose code is none.
                 let is_close = message.is_close();
                 assert!(
-                    is_close || bytes <= data.len(),
+                    is_close || compression || bytes <= data.len(),
                     "more came out than went in"
                 );
                 if let Message::Text(text) = &message {

@@ -9,8 +9,8 @@ use hyper_util::server::conn::auto::upgrade;
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use warp::http::{Response as HttpResponse, StatusCode};
 use warp::path::FullPath;
@@ -18,6 +18,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::endpoint::{Endpoint, Endpoints};
+use super::extension::{self, Malformed};
 use super::gate::Admission;
 use super::query::{Refusal, raw_query};
 use super::token;
@@ -36,7 +37,16 @@ pub(super) fn route(
     endpoints: &Endpoints,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + use<> {
     let gate = gate.clone();
-    let plain = Arc::new(Terms::plain(hub.shapes().web_socket()));
+    let shapes = hub.shapes();
+    let plain = [
+        Some(shapes.web_socket()),
+        shapes.deflated(shapes.web_socket()),
+    ];
+    let plain: Arc<[_]> = plain
+        .into_iter()
+        .flatten()
+        .map(|shape| Arc::new(Terms::plain(shape)))
+        .collect();
     let endpoints = endpoints.clone();
     let found = warp::path::full().and_then(move |path: FullPath| {
         let found = endpoints.find(path.as_str());
@@ -77,8 +87,8 @@ struct Door<'a> {
     hub: &'a Hub,
     gate: &'a Gate,
     endpoint: &'a Endpoint,
-    /// The terms of clients of the default protocol, who ask for everything themselves.
-    plain: &'a Arc<Terms>,
+    /// The terms of clients of the default protocol, who ask for everything themselves: as it is, and compressed.
+    plain: &'a [Arc<Terms>],
 }
 
 impl Door<'_> {
@@ -113,7 +123,17 @@ impl Door<'_> {
             );
         };
         let accept = derive_accept_key(key.as_bytes());
-        let (protocol, terms) = match self.terms(values, headers, query) {
+        let extension = match self.extension(headers) {
+            Ok(extension) => extension,
+            Err(Malformed) => {
+                return problem(
+                    StatusCode::BAD_REQUEST,
+                    "bad_request",
+                    "Sec-WebSocket-Extensions is no list of extensions (RFC 6455, section 9.1)",
+                );
+            }
+        };
+        let (protocol, terms) = match self.terms(values, headers, query, extension.is_some()) {
             Ok(chosen) => chosen,
             Err(refusal) => return refusal.respond(),
         };
@@ -139,10 +159,22 @@ impl Door<'_> {
         if let Some(protocol) = protocol {
             response = response.header(SEC_WEBSOCKET_PROTOCOL, protocol);
         }
+        if let Some(extension) = extension {
+            response = response.header(SEC_WEBSOCKET_EXTENSIONS, extension);
+        }
         response
             .body("")
             .map(warp::reply::Reply::into_response)
             .expect("the header is base64, or a name")
+    }
+
+    /// What is answered to extensions that are offered, where there are any.
+    fn extension(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Malformed> {
+        if self.hub.options().compression {
+            extension::accept(headers)
+        } else {
+            Ok(None)
+        }
     }
 
     /// The subprotocol to speak, and the terms. A browser that offers some gives up if none of them is taken, and one that
@@ -152,6 +184,7 @@ impl Door<'_> {
         values: Vec<String>,
         headers: &'h HeaderMap,
         query: &str,
+        is_deflated: bool,
     ) -> Result<(Option<&'h str>, Arc<Terms>), Refusal> {
         let shapes = self.hub.shapes();
         let mut offered = token::subprotocols(headers).peekable();
@@ -173,8 +206,12 @@ impl Door<'_> {
                 return Err(problem(StatusCode::BAD_REQUEST, "unknown_subprotocol", text).into());
             }
         };
-        if self.endpoint.is_plain() && shape == shapes.web_socket() {
-            return Ok((protocol, Arc::clone(self.plain)));
+        let is_plain = self.endpoint.is_plain() && shape == shapes.web_socket();
+        // Every WebSocket has it where compression is on.
+        let deflated = shapes.deflated(shape).filter(|_| is_deflated);
+        let shape = deflated.unwrap_or(shape);
+        if is_plain && let Some(plain) = self.plain.iter().find(|terms| terms.shape == *shape) {
+            return Ok((protocol, Arc::clone(plain)));
         }
         let channels_max = self.hub.options().subscriptions_max;
         let terms = self.endpoint.terms(values, shape, query, channels_max)?;

@@ -6,6 +6,7 @@ mod body;
 mod console;
 mod endpoint;
 mod events;
+mod extension;
 mod front;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -14,6 +15,7 @@ mod granted;
 mod handshake;
 mod limits;
 mod lobby;
+mod marks;
 mod options;
 mod origin;
 mod outbox;

@@ -14,11 +14,12 @@ use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
+use super::marks::{Marks, Unmarked};
 use super::outbox::Outbox;
 use super::wire::{Buffered, Tcp, Wire};
 use crate::hub::Hub;
 use crate::limits::Place;
-use crate::protocol::CloseCode;
+use crate::protocol::{CloseCode, InflateError, inflate};
 use crate::session::{Entrance, Session};
 
 /// Clients say little: most frames fit, larger ones take a few more reads. Allocated for every connection.
@@ -192,6 +193,8 @@ enum Flow {
 struct Peer {
     session: Session,
     codec: WebSocketContext,
+    /// Which of its messages are compressed, where that was agreed on.
+    marks: Option<Box<Marks>>,
     /// Bytes read for a message that is not whole yet.
     unfinished_bytes: usize,
     unfinished_bytes_max: usize,
@@ -200,11 +203,22 @@ struct Peer {
 impl Peer {
     async fn open(hub: Hub, entrance: Entrance, outbox: Arc<Outbox>, early: Bytes) -> Self {
         let limit = hub.options().message_bytes_max;
-        let codec = codec(limit, &early);
+        // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
+        let mut early = early.to_vec();
+        let mut marks = entrance
+            .terms
+            .shape
+            .is_deflated()
+            .then(Box::<Marks>::default);
+        if let Some(marks) = &mut marks {
+            marks.take(&mut early);
+        }
+        let codec = codec(limit, early);
         let session = Session::open(&hub, outbox, entrance).await;
         Self {
             session,
             codec,
+            marks,
             unfinished_bytes: 0,
             unfinished_bytes_max: limit.saturating_mul(WIRE_BYTES_PER_BYTE_MAX),
         }
@@ -244,7 +258,10 @@ impl Peer {
     async fn receive<W: Wire>(&mut self, wire: &mut W) -> Flow {
         let mut messages = 0;
         loop {
-            let read = self.codec.read(wire);
+            let read = match &mut self.marks {
+                None => self.codec.read(wire),
+                Some(marks) => self.codec.read(&mut Unmarked { wire, marks }),
+            };
             let pace = wire.pace();
             self.unfinished_bytes += std::mem::take(&mut pace.read);
             let is_paused = std::mem::take(&mut pace.is_over);
@@ -260,6 +277,13 @@ impl Peer {
                     if message.is_close() && !self.session.has_left() {
                         wire.outbox().stop();
                     }
+                    let message = match &mut self.marks {
+                        None => message,
+                        Some(marks) => match unpacked(message, marks, &self.codec) {
+                            Ok(message) => message,
+                            Err(error) => return self.fail(wire, &error),
+                        },
+                    };
                     Box::pin(self.handle(message)).await;
                     if wire.outbox().is_flooded() {
                         self.session.flooded();
@@ -345,16 +369,40 @@ impl Peer {
     }
 }
 
+/// A message as it was before it was compressed, if it was.
+pub(super) fn unpacked(
+    message: Message,
+    marks: &mut Marks,
+    codec: &WebSocketContext,
+) -> Result<Message, WsError> {
+    let is_data = message.is_text() || message.is_binary();
+    if !is_data || !marks.next() {
+        return Ok(message);
+    }
+    let max_size = codec.get_config().max_message_size.unwrap_or(usize::MAX);
+    let text = inflate(&message.into_data(), max_size).map_err(|error| match error {
+        InflateError::TooLong => WsError::Capacity(CapacityError::MessageTooLong {
+            size: max_size.saturating_add(1),
+            max_size,
+        }),
+        InflateError::Invalid => WsError::Utf8(NOT_DEFLATED.to_owned()),
+    })?;
+    let text = String::from_utf8(text).map_err(|error| WsError::Utf8(error.to_string()))?;
+    Ok(Message::text(text))
+}
+
+/// Tells a client what is wrong with a message.
+const NOT_DEFLATED: &str = "what a compressed message has is no DEFLATE data";
+
 /// The codec of a connection whose messages have at most so many bytes. `early` is what was read behind the handshake.
-pub(super) fn codec(message_bytes_max: usize, early: &[u8]) -> WebSocketContext {
+pub(super) fn codec(message_bytes_max: usize, early: Vec<u8>) -> WebSocketContext {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         // Whatever the codec sends goes out at once.
         .write_buffer_size(0)
         .max_message_size(Some(message_bytes_max))
         .max_frame_size(Some(message_bytes_max));
-    // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
-    WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config))
+    WebSocketContext::from_partially_read(early, Role::Server, Some(config))
 }
 
 /// Longest reason of a close: a control frame has 125 bytes, and the code takes two.

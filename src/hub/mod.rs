@@ -81,6 +81,8 @@ pub struct HubOptions {
     pub ping_interval: Option<Duration>,
     /// How long a client may take to say who it is, where that is asked.
     pub hello_timeout: Duration,
+    /// Whether events are compressed for the WebSockets that offer it (permessage-deflate), once for all of them.
+    pub compression: bool,
 }
 
 impl Default for HubOptions {
@@ -101,6 +103,8 @@ impl Default for HubOptions {
             // Proxies cut what is silent for a minute.
             ping_interval: Some(Duration::from_secs(30)),
             hello_timeout: Duration::from_secs(10),
+            // It tells lengths that depend on what is in an event, and costs where few receive the same.
+            compression: false,
         }
     }
 }
@@ -290,7 +294,7 @@ impl Hub {
         let sources = Sources {
             history: Arc::new(History::new(edge, options.recent_bytes_max)),
             table: broadcaster.table(),
-            shapes: Arc::new(Shapes::new(presets)),
+            shapes: Arc::new(Shapes::new(presets, options.compression)),
             counters,
         };
         let (shards, deliveries): (Vec<_>, Vec<_>) = (0..options.shards.max(1))
@@ -315,7 +319,7 @@ impl Hub {
                         let batch = Arc::new(own_sources.encoded(batch));
                         // While shards write the batch before it.
                         for shape in shapes.in_use() {
-                            batch.shaped(shape);
+                            batch.prepare(shape);
                         }
                         Delivery::Batch(history.push(&batch), batch)
                     }

@@ -154,7 +154,10 @@ impl Plan {
                 let met = &self.met[met as usize];
                 let events = met.events.len() as u64;
                 if ready.is_none() && shaped.is_same_for_all(&met.events) {
-                    *ready = shaped.contiguous(&met.events);
+                    // What is compressed is so event by event, and lies nowhere side by side.
+                    if !shape.is_deflated() {
+                        *ready = shaped.contiguous(&met.events);
+                    }
                     let shared = index.members(met.topic).len() > 1;
                     if ready.is_none() && shared {
                         let mut frames = Vec::new();
@@ -178,7 +181,10 @@ impl Plan {
                     .iter()
                     .map(|word| u64::from(word.count_ones()))
                     .sum();
-                if events == batch.batch.events.len() as u64 && shaped.is_same_for_any() {
+                if events == batch.batch.events.len() as u64
+                    && shaped.is_same_for_any()
+                    && !shape.is_deflated()
+                {
                     return Part {
                         frames: Frames::Shared(&shaped.frames),
                         events,

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::deflated::Deflated;
 use super::frame::text_of;
 use super::{Shape, Shapes};
 use crate::cursor::{Cursor, Position};
@@ -37,6 +38,8 @@ pub(crate) struct Encoded {
     pub oldest: Option<SystemTime>,
     /// Its frames in each shape, made when first asked for.
     shaped: Box<[OnceLock<Shaped>]>,
+    /// The same compressed, in the shapes that are.
+    deflated: Box<[OnceLock<Deflated>]>,
     /// What it takes of memory, once that was asked for.
     bytes: OnceLock<usize>,
     counters: Arc<Counters>,
@@ -62,21 +65,40 @@ impl Encoded {
         Self {
             edge: batch.upto.to_string().into(),
             oldest: oldest.and_then(|time| humantime::parse_rfc3339(time).ok()),
-            shaped: (0..shapes.len()).map(|_| OnceLock::new()).collect(),
+            shaped: (0..shapes.plain()).map(|_| OnceLock::new()).collect(),
+            deflated: (shapes.plain()..shapes.len())
+                .map(|_| OnceLock::new())
+                .collect(),
             bytes: OnceLock::new(),
             counters,
             batch,
         }
     }
 
-    /// The frames in a shape.
+    /// The frames in a shape, before they are compressed.
     pub fn shaped(&self, shape: &Shape) -> &Shaped {
-        self.shaped[shape.number()].get_or_init(|| self.encode(shape))
+        self.shaped[shape.encoding()].get_or_init(|| self.encode(shape))
+    }
+
+    /// Makes what can be made before it is known who receives what.
+    pub fn prepare(&self, shape: &Shape) {
+        self.shaped(shape);
+        self.deflated(shape);
+    }
+
+    /// What is compressed, in a shape that is.
+    fn deflated(&self, shape: &Shape) -> Option<&Deflated> {
+        let number = shape.number().checked_sub(self.shaped.len())?;
+        Some(self.deflated[number].get_or_init(|| Deflated::of(self.shaped(shape))))
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// How many shapes there are.
     pub fn shapes(&self) -> usize {
-        self.shaped.len()
+        self.shaped.len() + self.deflated.len()
     }
 
     /// The position after its nth event. None where its events are all that can be told of what was before `upto`.
@@ -105,6 +127,9 @@ impl Encoded {
         wants: impl Fn(&str) -> bool,
         to: &mut Vec<u8>,
     ) {
+        if let Some(deflated) = self.deflated(shape) {
+            return self.copy_deflated(shape, deflated, events, wants, to);
+        }
         let shaped = self.shaped(shape);
         let mut events = events.peekable();
         let mut positioned = to.len();
@@ -144,7 +169,9 @@ impl Encoded {
             let events: usize = self.batch.events.iter().map(bytes_of).sum();
             let shaped = self.shaped.iter().filter_map(OnceLock::get);
             let frames: usize = shaped.map(|shaped| shaped.frames.len()).sum();
-            BATCH_OVERHEAD_BYTES + events + frames.max(events)
+            let deflated = self.deflated.iter().filter_map(OnceLock::get);
+            let deflated: usize = deflated.map(|deflated| deflated.bytes_max).sum();
+            BATCH_OVERHEAD_BYTES + events + frames.max(events) + deflated
         })
     }
 
@@ -202,6 +229,22 @@ impl Shaped {
         RawValue::from_string(text).expect("frames are JSON")
     }
 
+    /// How many events there are.
+    pub(super) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// The frames of an event, and where they begin.
+    pub(super) fn event(&self, n: u32) -> (&[u8], usize) {
+        let range = self.ranges[n as usize].clone();
+        (&self.frames[range.clone()], range.start)
+    }
+
+    /// For whoever does not receive the last event.
+    pub(super) fn cursor_frame(&self) -> &[u8] {
+        &self.cursor_frame
+    }
+
     /// Whether all receivers of these events receive the same of them.
     pub fn is_same_for_all(&self, events: &[u32]) -> bool {
         self.is_same_for_any() || !events.iter().any(|&n| self.parts_of(n).is_some())
@@ -224,7 +267,7 @@ impl Shaped {
     }
 
     /// Where the frames of an event end that has one for each channel.
-    fn parts_of(&self, event: u32) -> Option<&[usize]> {
+    pub(super) fn parts_of(&self, event: u32) -> Option<&[usize]> {
         let found = self.parts.binary_search_by_key(&event, |(n, _)| *n).ok()?;
         Some(&self.parts[found].1)
     }

@@ -4,6 +4,8 @@
 mod batch;
 mod client;
 mod close;
+mod deflate;
+mod deflated;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -14,6 +16,7 @@ mod shape;
 pub(crate) use batch::Encoded;
 pub(crate) use client::{ClientFrame, ClientRequest, RequestId, Secret, Since, Subscribe};
 pub use close::CloseCode;
+pub(crate) use deflate::{InflateError, WINDOW_BITS, inflate};
 pub(crate) use preset::Preset;
 pub use preset::{
     Base, ClientSpec, DEFAULT_PRESET, PresetError, PresetSpec, Presets, RequestSpec, ServerSpec,

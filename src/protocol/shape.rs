@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::CloseCode;
 use super::batch::EventFrame;
 use super::client::{ClientFrame, Refusal};
+use super::deflate::push_deflated;
 use super::frame::{push_text_frame, text_frame};
 use super::preset::{DEFAULT_PRESET, Preset, Presets, View};
 use super::server::{ServerFrame, json, write_json};
@@ -22,6 +23,8 @@ pub struct Shape(Arc<Inner>);
 struct Inner {
     /// Its place among all.
     number: usize,
+    /// That of the shape in which its frames are before they are compressed: another one, or itself.
+    encoding: usize,
     framing: Framing,
     /// None: the default protocol.
     preset: Option<Arc<Preset>>,
@@ -40,28 +43,49 @@ enum Framing {
 
 /// All shapes that clients of a hub may have.
 pub(crate) struct Shapes {
+    /// Those that are not compressed, and after them those that are.
     all: Vec<Shape>,
+    plain: usize,
 }
 
 impl Shapes {
-    /// Those of the default protocol, and one for each preset.
-    pub fn new(presets: &Presets) -> Self {
+    /// Those of the default protocol, and one for each preset; with `compression`, WebSockets have each twice.
+    pub fn new(presets: &Presets, compression: bool) -> Self {
         let framings = [Framing::WebSocket, Framing::Sse, Framing::SseNamed];
         let default = framings.map(|framing| (framing, None));
         let others = presets
             .all()
             .filter(|preset| preset.name != DEFAULT_PRESET || !preset.is_plain())
             .map(|preset| (Framing::WebSocket, Some(Arc::clone(preset))));
-        let all = default.into_iter().chain(others).enumerate();
-        let all = all.map(|(number, (framing, preset))| {
+        let plain: Vec<_> = default.into_iter().chain(others).enumerate().collect();
+        let deflated = plain
+            .iter()
+            .filter(|(_, (framing, _))| compression && *framing == Framing::WebSocket);
+        let all = plain.iter().chain(deflated).enumerate();
+        let all = all.map(|(number, (encoding, (framing, preset)))| {
             Shape(Arc::new(Inner {
                 number,
-                framing,
-                preset,
+                encoding: *encoding,
+                framing: *framing,
+                preset: preset.clone(),
                 connections: AtomicUsize::new(0),
             }))
         });
-        Self { all: all.collect() }
+        Self {
+            all: all.collect(),
+            plain: plain.len(),
+        }
+    }
+
+    /// How many of them are not compressed.
+    pub fn plain(&self) -> usize {
+        self.plain
+    }
+
+    /// The same shape compressed, where that is to be had.
+    pub fn deflated(&self, shape: &Shape) -> Option<&Shape> {
+        let mut deflated = self.all[self.plain..].iter();
+        deflated.find(|deflated| deflated.encoding() == shape.encoding())
     }
 
     /// The default protocol over a WebSocket.
@@ -109,7 +133,8 @@ impl Shapes {
 impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let preset = self.preset().map(|preset| &preset.name);
-        write!(f, "Shape({:?}, {preset:?})", self.0.framing)
+        let how = if self.is_deflated() { ", deflated" } else { "" };
+        write!(f, "Shape({:?}, {preset:?}{how})", self.0.framing)
     }
 }
 
@@ -125,8 +150,18 @@ impl Shape {
         self.0.number
     }
 
+    /// The place of the shape in which its frames are before they are compressed.
+    pub(super) fn encoding(&self) -> usize {
+        self.0.encoding
+    }
+
     pub(crate) fn is_web_socket(&self) -> bool {
         self.0.framing == Framing::WebSocket
+    }
+
+    /// Whether its clients take compressed messages, and may send them.
+    pub(crate) fn is_deflated(&self) -> bool {
+        self.0.encoding != self.0.number
     }
 
     pub(crate) fn preset(&self) -> Option<&Preset> {
@@ -192,7 +227,7 @@ impl Shape {
     /// A message for everybody, which is a frame as it stands.
     pub(crate) fn message(&self, json: &[u8]) -> Bytes {
         if self.is_web_socket() {
-            return text_frame(json);
+            return self.deflate(text_frame(json));
         }
         let mut message = Vec::with_capacity(json.len() + 64);
         push_message(&mut message, None, json, None);
@@ -201,6 +236,20 @@ impl Shape {
 
     /// An event that is no row. Not every member has to be there that a row has.
     pub(crate) fn ephemeral(&self, channel: &str, event: &RawValue) -> Bytes {
+        self.deflate(self.encode_ephemeral(channel, event))
+    }
+
+    /// Frames as its clients are sent them. Answers are not worth it: they are short, and each client has its own.
+    fn deflate(&self, frames: Bytes) -> Bytes {
+        if !self.is_deflated() {
+            return frames;
+        }
+        let mut deflated = Vec::with_capacity(frames.len());
+        push_deflated(&mut deflated, &frames, |_, _| {});
+        deflated.into()
+    }
+
+    fn encode_ephemeral(&self, channel: &str, event: &RawValue) -> Bytes {
         #[derive(serde::Serialize)]
         struct EphemeralFrame<'a> {
             r#type: &'static str,
@@ -325,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_message_has_its_position_its_name_and_its_lines() {
-        let shapes = Shapes::new(&Presets::default());
+        let shapes = Shapes::new(&Presets::default(), false);
         let json = b"{\"type\":\"event\",\"event\":{\"type\":\"task.created\",\n\"payload\":1}}";
         let mut frames = Vec::new();
         let named = shapes.sse(true);

@@ -15,7 +15,7 @@ use crate::auth::{Authenticator, Grants, Identity};
 use crate::event::{ChannelPattern, Channels};
 use crate::hub::{Connection, Frames, Hub, Written};
 use crate::limits::{AuthFailures, Limits, Publishes, Users};
-use crate::protocol::CloseCode;
+use crate::protocol::{CloseCode, inflate};
 use crate::session::{Entrance, Session, Terms};
 
 const PATTERNS: [&str; 8] = [
@@ -129,6 +129,9 @@ impl Client {
         random: &mut Rng,
     ) {
         let socket = Arc::new(Socket::new(bytes_per_ms));
+        let shapes = hub.shapes();
+        let deflated = shapes.deflated(shapes.web_socket());
+        let shape = deflated.filter(|_| random.bool());
         let entrance = Entrance {
             identity: Ok(Some(self.identity())),
             ip: None,
@@ -138,7 +141,7 @@ impl Client {
                 failures: AuthFailures::new(0),
                 publishes: Publishes::new(0),
             }),
-            terms: Arc::new(Terms::plain(hub.shapes().web_socket())),
+            terms: Arc::new(Terms::plain(shape.unwrap_or(shapes.web_socket()))),
         };
         let first = self.tokens.len() - 1;
         let outlet = Arc::clone(&socket) as Arc<dyn Connection>;
@@ -367,8 +370,8 @@ impl Socket {
         let state = self.lock();
         let mut rest = &state.written[..state.read as usize];
         let mut frames = Vec::new();
-        while let [0x81 | 0x89, length, tail @ ..] = rest {
-            if rest[0] == 0x89 {
+        while let [first @ (0x81 | 0x89 | 0xc1), length, tail @ ..] = rest {
+            if *first == 0x89 {
                 rest = tail;
                 continue;
             }
@@ -385,7 +388,11 @@ impl Socket {
             let Some(text) = tail.get(..length) else {
                 break;
             };
-            frames.push(serde_json::from_slice(text).expect("frames are JSON"));
+            let inflated = match first {
+                0xc1 => &inflate(text, 1000).expect("a compressed frame is short"),
+                _ => text,
+            };
+            frames.push(serde_json::from_slice(inflated).expect("frames are JSON"));
             rest = &tail[length..];
         }
         frames

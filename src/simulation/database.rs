@@ -263,7 +263,7 @@ impl Source for FakeSource {
                     kind: "simulated".into(),
                     entity_id: None,
                     actor: None,
-                    payload: RawValue::from_string("{}".into()).expect("valid"),
+                    payload: payload_of(row.id),
                     previous: None,
                     trace_id: None,
                     origin: None,
@@ -301,4 +301,11 @@ impl Source for FakeSource {
             Ok(Some(Cursor { epoch, position }))
         })
     }
+}
+
+/// Every third event is long enough to be compressed.
+fn payload_of(id: i64) -> Box<RawValue> {
+    let letters = if id % 3 == 0 { 300 } else { 0 };
+    let text = format!("{{\"text\":\"{}\"}}", "x".repeat(letters));
+    RawValue::from_string(text).expect("valid")
 }

@@ -117,6 +117,7 @@ async fn run(seed: u64) -> usize {
         // From next to nothing, so that clients read from the table, to more than there ever is.
         recent_bytes_max: 1 << random.u8(8..24),
         messages_per_minute_max: None,
+        compression: true,
         ..HubOptions::default()
     };
     let hub = Hub::start(&broadcaster, options);

@@ -8,6 +8,7 @@ mod authority;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bombs;
 mod floods;
 mod handshakes;
 mod logs;

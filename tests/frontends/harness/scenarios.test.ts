@@ -1,4 +1,5 @@
-// All front ends against one server, in Node and in Chromium at once; in the middle of each the server is restarted.
+// All front ends against one server, in Node and in Chromium at once; in the middle of each the server is restarted. Both
+// offer compression, and the server takes it.
 
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -69,7 +70,7 @@ before(async () => {
   script = bundle.outputFiles[0]?.text ?? "";
   await new Promise<void>((resolve) => site.listen(0, "127.0.0.1", resolve));
   const origin = `http://127.0.0.1:${(site.address() as AddressInfo).port}`;
-  server = await Server.start("--allow-origin", origin);
+  server = await Server.start("--allow-origin", origin, "--compression", "on");
   meeting = new Meeting(2 * names.length, () => server.restart());
   const args = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--disable-background-networking"];
   browser = await playwright.launch({ executablePath: chromium(), args });
