@@ -140,6 +140,28 @@ pub const ALL: &[Bench] = &[
         },
     },
     Bench {
+        name: "fan_out_sockets",
+        about: "the same to 100 subscribers by real sockets; in instructions without the kernel's",
+        grows: "subscriptions to other channels",
+        sizes: &[10, 1000, 100_000, 1_000_000],
+        guarded: &[10],
+        per: "write",
+        prepare: |others| {
+            let mut sockets = http::bench::Sockets::new(0);
+            let crowd = Crowd {
+                outlets: Some(sockets.outlets()),
+                ..crowd(http::bench::SOCKETS, &one_for_all, others)
+            };
+            let work = deliver(&crowd, &vec!["tasks".to_owned(); 10]);
+            // What they were told when they subscribed.
+            sockets.drain();
+            Work {
+                settle: Box::new(move || sockets.drain()),
+                ..work
+            }
+        },
+    },
+    Bench {
         name: "fan_out_own",
         about: "a batch with an event for each subscriber, each on a channel of its own",
         grows: "subscribers",
@@ -302,6 +324,7 @@ fn crowd(clients: usize, channels_of: &dyn Fn(usize) -> Vec<String>, others: usi
     Crowd {
         clients,
         channels_of,
+        outlets: None,
         others,
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Crowd<'a> {
     pub clients: usize,
     /// What each subscribes to.
     pub channels_of: &'a dyn Fn(usize) -> Vec<String>,
+    /// Where their frames go. None: they are counted.
+    pub outlets: Option<Vec<Arc<dyn Connection>>>,
     /// Subscriptions of others, to channels that nothing happens on. Their connections stand between those that are
     /// counted, as they would.
     pub others: usize,
@@ -71,24 +73,26 @@ impl Scene {
         let mut opened = 0;
         for n in 0..crowd.clients.max(1) {
             if n < crowd.clients {
-                self.open((crowd.channels_of)(n));
+                let outlet = crowd.outlets.as_ref().map(|all| Arc::clone(&all[n]));
+                self.open(&(crowd.channels_of)(n), outlet);
             }
             let so_far = others * (n + 1) / crowd.clients.max(1);
             for other in opened..so_far {
                 let first = other * CHANNELS_OF_OTHERS;
                 let channels = first..(first + CHANNELS_OF_OTHERS).min(crowd.others);
-                self.open(channels.map(|n| format!("others:{n}")).collect());
+                let channels: Vec<_> = channels.map(|n| format!("others:{n}")).collect();
+                self.open(&channels, None);
             }
             opened = so_far;
         }
     }
 
-    fn open(&mut self, channels: Vec<String>) -> u64 {
+    fn open(&mut self, channels: &[String], outlet: Option<Arc<dyn Connection>>) -> u64 {
         let connection = self.connections;
         self.connections += 1;
         let open = Request::Open {
             connection,
-            outlet: Arc::new(Counted::default()),
+            outlet: outlet.unwrap_or_else(|| Arc::new(Counted::default())),
             shape: self.shard.shapes().web_socket().clone(),
             identity: Some(Arc::clone(&self.identity)),
         };
@@ -134,11 +138,12 @@ pub(crate) fn come_and_go(others: usize) -> impl FnMut() {
     scene.fill(&Crowd {
         clients: 0,
         channels_of: &|_| Vec::new(),
+        outlets: None,
         others,
     });
     move || {
-        let channels = (0..10).map(|n| format!("mine:{n}")).collect();
-        let connection = scene.open(channels);
+        let channels: Vec<_> = (0..10).map(|n| format!("mine:{n}")).collect();
+        let connection = scene.open(&channels, None);
         scene.ask(Request::Remove { connection });
     }
 }

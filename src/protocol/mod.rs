@@ -10,6 +10,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod preset;
+mod row;
 mod server;
 mod shape;
 
