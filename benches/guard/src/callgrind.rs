@@ -1,6 +1,7 @@
 //! Counts instructions: each case in a process of its own under Callgrind, so that none changes what another finds.
 
 use std::collections::HashMap;
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,19 +22,27 @@ pub struct Counted {
 
 /// Counts one case.
 pub fn count(bench: &Bench, size: usize) -> Counted {
-    let own = std::env::current_exe().expect("it runs");
+    let own = env::current_exe().expect("it runs");
+    let (folder, name) = (own.parent(), own.file_name());
+    let (Some(folder), Some(name)) = (folder, name) else {
+        fail(bench, size, "a program is a file in a folder")
+    };
     let profile = own.with_file_name(format!("guard-{}-{size}.callgrind", bench.name));
-    let output = Command::new("valgrind")
+    let paths = env::var_os("PATH").unwrap_or_default();
+    let mut paths = env::split_paths(&paths).map(|path| path.join("valgrind"));
+    let Some(valgrind) = paths.find(|path| path.is_file()) else {
+        fail(bench, size, "there is no valgrind in PATH: install it");
+    };
+    let output = Command::new(valgrind)
         .args(["--tool=callgrind", "--toggle-collect=*counted_work*"])
         .arg(format!("--callgrind-out-file={}", profile.display()))
-        .arg(&own)
+        // Its path and environment lie on the stack, and their length moves what is there.
+        .arg(Path::new(".").join(name))
         .args(["--one", bench.name, &size.to_string()])
-        // The environment lies on the stack, and its size moves what is there.
+        .current_dir(folder)
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .output();
-    let output =
-        output.unwrap_or_else(|error| fail(bench, size, &format!("{error}: install valgrind")));
+    let output = output.unwrap_or_else(|error| fail(bench, size, &error.to_string()));
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         fail(bench, size, &said);
