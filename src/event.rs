@@ -300,6 +300,16 @@ impl std::borrow::Borrow<str> for ChannelPattern {
 /// Calls `visit` with every pattern that an event on `channel` reaches, as text: `*`, each parent, each `parent:*`,
 /// and the name itself. `scratch` is reused between calls, so that the hot path does not allocate.
 pub(crate) fn for_each_pattern(channel: &str, scratch: &mut String, mut visit: impl FnMut(&str)) {
+    for_each_pattern_above(channel, scratch, &mut visit);
+    visit(channel);
+}
+
+/// The same without the name itself: what it has in common with all channels of the same parent.
+pub(crate) fn for_each_pattern_above(
+    channel: &str,
+    scratch: &mut String,
+    mut visit: impl FnMut(&str),
+) {
     visit("*");
     for (colon, _) in channel.match_indices(':') {
         visit(&channel[..colon]);
@@ -308,7 +318,6 @@ pub(crate) fn for_each_pattern(channel: &str, scratch: &mut String, mut visit: i
         scratch.push('*');
         visit(scratch);
     }
-    visit(channel);
 }
 
 /// Why a text is not a channel name. The texts are shown to users.

@@ -11,6 +11,9 @@
 //! WebSocket in a warp application of yours ([`routes`]).
 
 pub mod auth;
+#[cfg(any(test, feature = "bench"))]
+#[doc(hidden)]
+pub mod bench;
 mod broadcaster;
 pub mod cli;
 mod commands;

@@ -133,6 +133,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tail",
         ],
     ),
+    // In builds for benchmarks and in tests only.
+    ("bench", &["auth", "cursor", "http", "hub", "protocol"]),
     // In builds for fuzzing and in tests only.
     (
         "fuzz",

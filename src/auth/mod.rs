@@ -1,6 +1,8 @@
 //! Who a client is, and what it may subscribe to. A token in, an `Identity` out; no I/O but that of fetching keys.
 
 mod authenticator;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod bench;
 mod claims;
 mod files;
 #[cfg(any(test, fuzzing))]

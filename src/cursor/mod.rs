@@ -1,6 +1,8 @@
 //! `Cursor`: an opaque position in the feed, and the few questions its order can answer. How a position is read from a
 //! database is the source's business.
 
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod bench;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod snapshot;

@@ -2,6 +2,8 @@
 
 mod accept;
 mod admin;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod bench;
 mod body;
 mod console;
 mod endpoint;

@@ -2,6 +2,8 @@
 //! Connections are spread over shards, each one task that owns its share, so that nothing here waits for a lock.
 
 mod access;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod bench;
 mod catch_up;
 mod census;
 mod ending;

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::deflated::Deflated;
@@ -96,11 +95,6 @@ impl Encoded {
         &self.counters
     }
 
-    /// How many shapes there are.
-    pub fn shapes(&self) -> usize {
-        self.shaped.len() + self.deflated.len()
-    }
-
     /// The position after its nth event. None where its events are all that can be told of what was before `upto`.
     pub fn position_after(&self, n: u32) -> Option<Cursor> {
         let Batch { after, upto, .. } = &*self.batch;
@@ -131,6 +125,10 @@ impl Encoded {
             return self.copy_deflated(shape, deflated, events, wants, to);
         }
         let shaped = self.shaped(shape);
+        if shape.is_web_socket() && shaped.is_same_for_any() {
+            shaped.copy_whole(events, to);
+            return;
+        }
         let mut events = events.peekable();
         let mut positioned = to.len();
         while let Some(event) = events.next() {
@@ -186,7 +184,7 @@ impl Encoded {
         let events = &self.batch.events;
         let payload_bytes: usize = events.iter().map(|event| event.payload.get().len()).sum();
         let mut frames = Vec::with_capacity(payload_bytes + events.len() * EVENT_OVERHEAD_BYTES);
-        let mut scratch = Vec::new();
+        let mut scratch = Vec::with_capacity(2 * EVENT_OVERHEAD_BYTES);
         let mut ranges = Vec::with_capacity(events.len());
         let mut parts = Vec::new();
         for (n, event) in events.iter().enumerate() {
@@ -255,6 +253,24 @@ impl Shaped {
         self.parts.is_empty()
     }
 
+    /// Copies whole frames, neighbours in one go, and the position where the last of them does not have it.
+    fn copy_whole(&self, events: impl Iterator<Item = u32>, to: &mut Vec<u8>) {
+        let (mut run, mut last) = (0..0, None);
+        events.for_each(|event| {
+            let frame = &self.ranges[event as usize];
+            if frame.start != run.end {
+                to.extend_from_slice(&self.frames[run.clone()]);
+                run.start = frame.start;
+            }
+            run.end = frame.end;
+            last = Some(event);
+        });
+        to.extend_from_slice(&self.frames[run]);
+        if last.is_some_and(|last| last as usize + 1 < self.ranges.len()) {
+            to.extend_from_slice(&self.cursor_frame);
+        }
+    }
+
     /// The frames of these events as a part of the whole, where they are one and have the position with them.
     pub fn contiguous(&self, events: &[u32]) -> Option<Bytes> {
         let (&first, &last) = (events.first()?, events.last()?);
@@ -270,60 +286,5 @@ impl Shaped {
     pub(super) fn parts_of(&self, event: u32) -> Option<&[usize]> {
         let found = self.parts.binary_search_by_key(&event, |(n, _)| *n).ok()?;
         Some(&self.parts[found].1)
-    }
-}
-
-#[derive(Serialize)]
-pub(super) struct EventFrame<'a> {
-    r#type: &'static str,
-    channels: Vec<&'a str>,
-    event: EventFields<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<&'a str>,
-}
-
-impl<'a> EventFrame<'a> {
-    pub fn of(event: &'a Event, cursor: Option<&'a str>) -> Self {
-        Self {
-            r#type: "event",
-            channels: event.channels.iter().collect(),
-            event: event.into(),
-            cursor,
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EventFields<'a> {
-    id: i64,
-    r#type: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entity_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<&'a str>,
-    payload: &'a RawValue,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous: Option<&'a RawValue>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    origin: Option<&'a str>,
-    created_at: &'a str,
-}
-
-impl<'a> From<&'a Event> for EventFields<'a> {
-    fn from(event: &'a Event) -> Self {
-        Self {
-            id: event.id.0,
-            r#type: &event.kind,
-            entity_id: event.entity_id.as_deref(),
-            actor: event.actor.as_deref(),
-            payload: &event.payload,
-            previous: event.previous.as_deref(),
-            trace_id: event.trace_id.as_deref(),
-            origin: event.origin.as_deref(),
-            created_at: &event.created_at,
-        }
     }
 }

@@ -2,6 +2,8 @@
 //! WebSocket text frame; unknown fields are ignored by both sides. docs/PROTOCOL.md is the same for client authors.
 
 mod batch;
+#[cfg(any(test, feature = "bench"))]
+pub(crate) mod bench;
 mod client;
 mod close;
 mod deflate;
@@ -10,6 +12,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod preset;
+mod row;
 mod server;
 mod shape;
 

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::CloseCode;
-use super::batch::EventFrame;
 use super::client::{ClientFrame, Refusal};
 use super::deflate::push_deflated;
 use super::frame::{push_text_frame, text_frame};
 use super::preset::{DEFAULT_PRESET, Preset, Presets, View};
-use super::server::{ServerFrame, json, write_json};
+use super::row::push_row;
+use super::server::{ServerFrame, json};
 use crate::event::{Channels, Event};
 
 /// How frames are put on the wire. Cheap to clone.
@@ -333,7 +333,7 @@ impl Shape {
             }
         }
         scratch.clear();
-        write_json(scratch, &EventFrame::of(event, cursor));
+        push_row(scratch, event, cursor);
         let kind = (self.0.framing == Framing::SseNamed).then_some(&*event.kind);
         self.push(frames, kind, scratch, cursor);
     }

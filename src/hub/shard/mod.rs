@@ -1,6 +1,8 @@
 //! One share of the connections, and the task that owns them: it answers their requests between two batches, so that
 //! every answer names a position that is true for what the connection has been sent.
 
+#[cfg(any(test, feature = "bench"))]
+mod bench;
 mod explain;
 mod lifetime;
 mod roll;
