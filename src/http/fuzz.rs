@@ -13,7 +13,7 @@ use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 
 use super::origin::{self, OriginRule, Strictness};
 use super::query::Query;
-use super::{peer, token, ws};
+use super::{codec, peer, token, ws};
 use crate::protocol::ClientFrame;
 
 /// Limit of a message, in bytes. Small, so that short inputs go beyond it.
@@ -66,7 +66,7 @@ pub(crate) fn codec(data: &[u8]) {
 }
 
 fn messages(data: &[u8], size: usize) -> Vec<Message> {
-    let mut codec = ws::codec(MESSAGE_BYTES_MAX);
+    let mut codec = codec::context(MESSAGE_BYTES_MAX);
     let mut wire = Pieces {
         rest: data,
         size,

@@ -3,6 +3,7 @@
 mod accept;
 mod admin;
 mod body;
+mod codec;
 mod console;
 mod endpoint;
 mod events;

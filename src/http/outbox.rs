@@ -33,8 +33,6 @@ pub(super) struct Outbox {
     heard: AtomicBool,
     /// The task that serves it.
     task: AtomicWaker,
-    /// There may be room again.
-    taken: Notify,
 }
 
 /// What there is to do for a connection.
@@ -66,6 +64,8 @@ struct Waiting {
     /// By how much a batch was larger than may wait, which was taken all the same. Until the queue is empty.
     oversize: usize,
     close: Option<(CloseCode, String)>,
+    /// There may be room again. Whoever waits for that keeps it, as the rest goes when nothing waits any more.
+    taken: Arc<Notify>,
 }
 
 impl Outbox {
@@ -77,7 +77,6 @@ impl Outbox {
             bytes_max,
             heard: AtomicBool::new(false),
             task: AtomicWaker::new(),
-            taken: Notify::new(),
         }
     }
 
@@ -140,10 +139,9 @@ impl Outbox {
         if let Some(waiting) = &mut state.waiting {
             waiting.close = None;
             waiting.drop_queue();
+            waiting.taken.notify_one();
         }
         state.tidy();
-        drop(state);
-        self.taken.notify_one();
     }
 
     /// The client has said something.
@@ -183,8 +181,6 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
         }
-        drop(state);
-        self.taken.notify_one();
         Ok(())
     }
 
@@ -202,7 +198,6 @@ impl Outbox {
     /// Takes so many bytes off the first of what waits.
     pub fn sent(&self, bytes: usize) {
         self.lock().sent(bytes);
-        self.taken.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -269,6 +264,7 @@ impl State {
             return;
         };
         waiting.queued_bytes -= bytes;
+        waiting.taken.notify_one();
         if let Some(first) = waiting.queue.front_mut() {
             // Slicing keeps the frame's memory, which others share anyway.
             let rest = first.slice(bytes..);
@@ -350,16 +346,19 @@ impl Connection for Outbox {
     fn room(&self, bytes: usize) -> BoxFuture<'_, bool> {
         Box::pin(async move {
             loop {
-                {
+                let taken = {
                     let state = self.lock();
                     if state.closing {
                         return false;
                     }
-                    if state.has_room(bytes, self.bytes_max) {
-                        return true;
+                    match &state.waiting {
+                        Some(waiting) if !state.has_room(bytes, self.bytes_max) => {
+                            Arc::clone(&waiting.taken)
+                        }
+                        _ => return true,
                     }
-                }
-                self.taken.notified().await;
+                };
+                taken.notified().await;
             }
         })
     }
@@ -387,8 +386,8 @@ impl Connection for Outbox {
         if code == CloseCode::TryAgainLater {
             waiting.drop_queue();
         }
+        waiting.taken.notify_one();
         drop(state);
         self.task.wake();
-        self.taken.notify_one();
     }
 }
