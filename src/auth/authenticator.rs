@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use serde_json::Map;
 
 use super::claims::Claims;
 use super::jwks::Jwks;
 use super::keys::{self, Key, Verdict};
 use super::refusal::Refusal;
 use super::token::Token;
-use super::{AuthError, AuthOptions, GrantTemplate, Identity, Permit, Revocations, files};
+use super::{AuthError, AuthOptions, GrantTemplate, Grants, Identity, Permit, Revocations, files};
 use crate::error::Error;
 
 /// Checks tokens. Cheap to clone; clones share keys, grants and revocations.
@@ -37,6 +38,8 @@ struct Checks {
 struct Local {
     keys: Vec<Key>,
     grants: Vec<GrantTemplate>,
+    /// What they grant to somebody of whom nothing is claimed.
+    common: Grants,
 }
 
 /// What a reload changed.
@@ -131,7 +134,7 @@ impl Authenticator {
             return self.anonymous().ok_or(AuthError::Missing);
         };
         let found = match self.claims(checks, token).await {
-            Ok(claims) => claims.into_identity(&checks.local.load().grants),
+            Ok(claims) => checks.local.load().identity(claims),
             Err(refusal) => Err(refusal),
         };
         found.map(Arc::new).map_err(|refusal| checks.log(refusal))
@@ -171,7 +174,7 @@ impl Authenticator {
             let permit = claims.into_permit(user.as_deref())?;
             return Ok(Finding::Subscription(user, permit));
         }
-        let identity = claims.into_identity(&checks.local.load().grants)?;
+        let identity = checks.local.load().identity(claims)?;
         Ok(Finding::Connection(identity))
     }
 
@@ -278,7 +281,20 @@ impl Local {
         for path in &options.grant_files {
             grants.extend(files::grants(path)?);
         }
-        Ok(Self { keys, grants })
+        let nothing_claimed = Map::new();
+        let common = grants
+            .iter()
+            .flat_map(|grant| grant.expand(&nothing_claimed));
+        Ok(Self {
+            keys,
+            common: Grants::new(common),
+            grants,
+        })
+    }
+
+    /// Whom claims make of a client.
+    fn identity(&self, claims: Claims) -> Result<Identity, Refusal> {
+        claims.into_identity(&self.grants, &self.common)
     }
 }
 

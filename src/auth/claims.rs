@@ -81,8 +81,12 @@ impl Claims {
         self.all.contains_key("channel")
     }
 
-    /// With what it grants, and what is granted to all.
-    pub(super) fn into_identity(mut self, grants: &[GrantTemplate]) -> Result<Identity, Refusal> {
+    /// With what it grants, and what the server grants by these. `common` is what they make of no claims at all.
+    pub(super) fn into_identity(
+        mut self,
+        grants: &[GrantTemplate],
+        common: &Grants,
+    ) -> Result<Identity, Refusal> {
         if self.is_permit() {
             return Err(Refusal::invalid(
                 "it has the claim channel: it permits one subscription, and is no token to connect with",
@@ -107,8 +111,14 @@ impl Claims {
         }
         check_count("channels and the grants of the server", &subscribe)?;
         let publish = patterns(&self.all, "publish")?;
+        let grants = Grants::new(subscribe);
         Ok(Identity {
-            grants: Grants::new(subscribe),
+            // Thousands may have the same, and are there at a time.
+            grants: if grants == *common {
+                common.clone()
+            } else {
+                grants
+            },
             publish: Grants::new(publish),
             ..self.identity
         })

@@ -34,7 +34,12 @@ impl Grants {
         // O(n log n): whoever has a token with a thousand grants may show it again and again.
         let mut kept = all.clone();
         kept.retain(|pattern| !is_within_another(&all, pattern));
-        Self(kept.into())
+        // Without an allocation where there are none.
+        Self(if kept.is_empty() {
+            Arc::default()
+        } else {
+            kept.into()
+        })
     }
 
     /// The patterns, in the order of their text.

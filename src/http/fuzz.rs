@@ -14,7 +14,7 @@ use warp::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use super::marks::{Marks, Unmarked};
 use super::origin::{self, OriginRule, Strictness};
 use super::query::Query;
-use super::{peer, token, ws};
+use super::{codec, peer, token, ws};
 use crate::protocol::ClientFrame;
 
 /// Limit of a message, in bytes. Small, so that short inputs go beyond it.
@@ -61,24 +61,19 @@ impl Write for Pieces<'_> {
 /// they are cut does not decide what is in them.
 pub(crate) fn codec(data: &[u8]) {
     for compression in [false, true] {
-        let whole = messages(data, data.len().max(1), 0, compression);
-        for (size, early) in [(1, 0), (7, 1), (200, data.len() / 2)] {
-            let found = messages(data, size, early, compression);
+        let whole = messages(data, data.len().max(1), compression);
+        for size in [1, 7, 200] {
+            let found = messages(data, size, compression);
             assert_eq!(found, whole, "in pieces of {size}, {compression}");
         }
     }
 }
 
-fn messages(data: &[u8], size: usize, early: usize, compression: bool) -> Vec<Message> {
-    let (early, rest) = data.split_at(early.min(data.len()));
-    let mut early = early.to_vec();
+fn messages(data: &[u8], size: usize, compression: bool) -> Vec<Message> {
     let mut marks = compression.then(Marks::default);
-    if let Some(marks) = &mut marks {
-        marks.take(&mut early);
-    }
-    let mut codec = ws::codec(MESSAGE_BYTES_MAX, early);
+    let mut codec = codec::context(MESSAGE_BYTES_MAX);
     let mut wire = Pieces {
-        rest,
+        rest: data,
         size,
         dry: false,
         written: 0,
@@ -91,7 +86,7 @@ fn messages(data: &[u8], size: usize, early: usize, compression: bool) -> Vec<Me
             Some(marks) => {
                 let wire = &mut wire;
                 let read = codec.read(&mut Unmarked { wire, marks });
-                read.and_then(|message| ws::unpacked(message, marks, &codec))
+                read.and_then(|message| codec::unpacked(message, marks, &codec))
             }
         };
         match read {

@@ -5,6 +5,7 @@ mod admin;
 #[cfg(any(test, feature = "bench"))]
 pub(crate) mod bench;
 mod body;
+mod codec;
 mod console;
 mod endpoint;
 mod events;

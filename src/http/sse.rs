@@ -152,7 +152,7 @@ fn messages(listener: Listener) -> impl Stream<Item = Result<Bytes, std::io::Err
                 return;
             }
             tokio::select! {
-                () = outbox.work.notified() => {}
+                () = outbox.asked(true) => {}
                 () = sleep_until(quiet_until) => {
                     quiet_until = Instant::now() + KEEP_ALIVE;
                     seat.ask(Request::KeepAlive { connection: seat.connection() }).await;

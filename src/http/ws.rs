@@ -1,5 +1,6 @@
 //! A WebSocket after its handshake: the codec on the way in, the outbox on the way out, and a proper end.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,18 +13,14 @@ use tokio::time::timeout;
 use tungstenite::Message;
 use tungstenite::error::{CapacityError, Error as WsError, ProtocolError};
 use tungstenite::protocol::frame::CloseFrame;
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 
-use super::marks::{Marks, Unmarked};
-use super::outbox::Outbox;
-use super::wire::{Buffered, Tcp, Wire};
+use super::codec::Codec;
+use super::outbox::{Outbox, Work};
+use super::wire::Wire;
 use crate::hub::Hub;
 use crate::limits::Place;
-use crate::protocol::{CloseCode, InflateError, inflate};
+use crate::protocol::CloseCode;
 use crate::session::{Entrance, Session};
-
-/// Clients say little: most frames fit, larger ones take a few more reads. Allocated for every connection.
-const READ_BUFFER_BYTES: usize = 256;
 
 /// Messages of one client handled before others get their turn.
 const MESSAGES_PER_TURN: usize = 32;
@@ -31,15 +28,8 @@ const MESSAGES_PER_TURN: usize = 32;
 /// How long a client may take to answer a close. After that the connection is cut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes read at once from a stream that is not TCP.
-const STREAM_READ_BYTES: usize = 4096;
-
-/// Bytes on the wire for one byte of a message, at most: a fragment of one byte has a head of six, and there may be some
-/// without any. Who sends more does not mean to end the message.
-const WIRE_BYTES_PER_BYTE_MAX: usize = 8;
-
-/// Most bytes of a frame with a ping, a pong or a close (RFC 6455, sections 5.2 and 5.5).
-const CONTROL_FRAME_BYTES_MAX: usize = 131;
+/// Bytes read at once. Whoever sends more waits until others had their turn.
+const READ_BYTES: usize = 4096;
 
 /// Serves a client over TCP until it leaves. `early` is what was read behind the handshake.
 pub(super) fn serve_tcp(
@@ -53,24 +43,25 @@ pub(super) fn serve_tcp(
     let outbox = Arc::new(Outbox::new(Some(stream), place, bytes_max));
     // What takes a moment only is boxed, here and below: the future that serves is allocated for as long as the client
     // stays. What it is made of would stay in it beside what it is made into.
-    let opening = Box::pin(Peer::open(hub, entrance, Arc::clone(&outbox), early));
+    let opening = Box::pin(open_tcp(hub, entrance, Arc::clone(&outbox), early));
     serve(outbox, opening)
 }
 
-async fn serve(outbox: Arc<Outbox>, opening: Pin<Box<impl Future<Output = Peer>>>) {
-    let mut peer = opening.await;
+async fn open_tcp(hub: Hub, entrance: Entrance, outbox: Arc<Outbox>, early: Bytes) -> (Peer, Flow) {
+    let mut peer = Peer::open(hub, entrance, Arc::clone(&outbox)).await;
     // What came with the handshake is not announced by the socket again.
-    let mut flow = peer.receive(&mut Tcp::new(&outbox)).await;
+    let flow = peer.receive(&mut Wire::new(&early, false, &outbox)).await;
+    (peer, flow)
+}
+
+async fn serve(outbox: Arc<Outbox>, opening: Pin<Box<impl Future<Output = (Peer, Flow)>>>) {
+    let (mut peer, mut flow) = opening.await;
     while flow == Flow::Open {
         flow = peer.turn(&outbox).await;
     }
     // The hub is done with it before the goodbye.
     peer.session.leave();
     let goodbye = async {
-        if flow == Flow::Closing {
-            // The answer may have been read already, behind other frames, and is not announced again.
-            flow = peer.receive(&mut Tcp::new(&outbox)).await;
-        }
         while flow == Flow::Closing {
             flow = peer.turn(&outbox).await;
         }
@@ -123,9 +114,9 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
     stream: S,
 ) {
     let outbox = Arc::new(Outbox::new(None, place, hub.options().outbox_bytes_max));
-    let mut peer = Peer::open(hub, entrance, Arc::clone(&outbox), Bytes::new()).await;
+    let mut peer = Peer::open(hub, entrance, Arc::clone(&outbox)).await;
     let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut buffer = vec![0; STREAM_READ_BYTES];
+    let mut buffer = vec![0; READ_BYTES];
     let mut flow = Flow::Open;
     let mut cut_off = None;
     let mut unflushed = false;
@@ -134,7 +125,7 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
         tokio::select! {
             read = reader.read(&mut buffer) => {
                 let Ok(read) = read else { break };
-                flow = peer.receive(&mut Buffered::new(&buffer[..read], read == 0, &outbox)).await;
+                flow = peer.receive(&mut Wire::new(&buffer[..read], read == 0, &outbox)).await;
             }
             // One future for both: they share the writer. Neither loses bytes when another branch is first.
             written = async {
@@ -150,9 +141,7 @@ pub(super) async fn serve_stream<S: AsyncRead + AsyncWrite>(
                 // Streams that encrypt may keep what they were given until they are told to send it.
                 unflushed = front.is_some();
             }
-            () = outbox.work.notified() => {
-                flow = peer.close_if_asked(&mut Buffered::new(&[], false, &outbox), flow);
-            }
+            () = outbox.asked(front.is_none()) => flow = peer.close_if_asked(&outbox, flow),
             () = tokio::time::sleep_until(cut_off.unwrap_or_else(tokio::time::Instant::now)), if cut_off.is_some() => break,
         }
         if flow == Flow::Closing && cut_off.is_none() {
@@ -192,112 +181,91 @@ enum Flow {
 /// The client at the other end.
 struct Peer {
     session: Session,
-    codec: WebSocketContext,
-    /// Which of its messages are compressed, where that was agreed on.
-    marks: Option<Box<Marks>>,
-    /// Bytes read for a message that is not whole yet.
-    unfinished_bytes: usize,
-    unfinished_bytes_max: usize,
+    message_bytes_max: usize,
+    /// Whether it may compress what it says.
+    is_deflated: bool,
+    /// None between two messages, which is where thousands are.
+    codec: Option<Box<Codec>>,
 }
 
 impl Peer {
-    async fn open(hub: Hub, entrance: Entrance, outbox: Arc<Outbox>, early: Bytes) -> Self {
-        let limit = hub.options().message_bytes_max;
-        // Copied: of hyper's buffer, which has 8 KB, a part would keep the whole.
-        let mut early = early.to_vec();
-        let mut marks = entrance
-            .terms
-            .shape
-            .is_deflated()
-            .then(Box::<Marks>::default);
-        if let Some(marks) = &mut marks {
-            marks.take(&mut early);
-        }
-        let codec = codec(limit, early);
-        let session = Session::open(&hub, outbox, entrance).await;
+    async fn open(hub: Hub, entrance: Entrance, outbox: Arc<Outbox>) -> Self {
         Self {
-            session,
-            codec,
-            marks,
-            unfinished_bytes: 0,
-            unfinished_bytes_max: limit.saturating_mul(WIRE_BYTES_PER_BYTE_MAX),
+            message_bytes_max: hub.options().message_bytes_max,
+            is_deflated: entrance.terms.shape.is_deflated(),
+            session: Session::open(&hub, outbox, entrance).await,
+            codec: None,
         }
     }
 
     /// Waits until there is something to do, and does it.
-    async fn turn(&mut self, outbox: &Arc<Outbox>) -> Flow {
-        let interest = if outbox.has_queue() {
-            Interest::READABLE | Interest::WRITABLE
-        } else {
-            Interest::READABLE
-        };
-        tokio::select! {
-            ready = outbox.tcp().ready(interest) => {
-                let Ok(ready) = ready else { return Flow::Over };
-                if ready.is_writable() && outbox.flush().is_err() {
+    async fn turn(&mut self, outbox: &Outbox) -> Flow {
+        match poll_fn(|context| outbox.poll_work(context)).await {
+            Ok(Work::Close) => return self.close_if_asked(outbox, self.flow()),
+            Ok(Work::Write) => {
+                if outbox.flush().is_err() {
                     return Flow::Over;
                 }
-                if ready.is_readable() || ready.is_read_closed() {
-                    return self.receive(&mut Tcp::new(outbox)).await;
-                }
             }
-            () = outbox.work.notified() => return self.close_if_asked(&mut Tcp::new(outbox), self.flow()),
+            // While there is something to read only: thousands are idle.
+            Ok(Work::Read) => return Box::pin(self.read(outbox)).await,
+            Err(_) => return Flow::Over,
         }
         self.flow()
     }
 
+    /// Reads what there is, up to a limit, and handles it.
+    async fn read(&mut self, outbox: &Outbox) -> Flow {
+        let mut read = Vec::with_capacity(READ_BYTES);
+        match outbox.tcp().try_read_buf(&mut read) {
+            Ok(bytes) => {
+                let is_over = bytes == 0;
+                let flow = self.receive(&mut Wire::new(&read, is_over, outbox)).await;
+                if bytes == READ_BYTES {
+                    // There is more, and others come first.
+                    tokio::task::yield_now().await;
+                }
+                flow
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.flow(),
+            Err(_) => Flow::Over,
+        }
+    }
+
     fn flow(&self) -> Flow {
-        if self.codec.can_write() {
+        let codec = self.codec.as_ref();
+        if codec.is_none_or(|codec| codec.is_open()) {
             Flow::Open
         } else {
             Flow::Closing
         }
     }
 
-    /// Handles what the client has sent so far.
-    async fn receive<W: Wire>(&mut self, wire: &mut W) -> Flow {
+    fn codec(&mut self) -> &mut Codec {
+        let (limit, is_deflated) = (self.message_bytes_max, self.is_deflated);
+        self.codec
+            .get_or_insert_with(|| Box::new(Codec::new(limit, is_deflated)))
+    }
+
+    /// Handles what was read of the client, to the end.
+    async fn receive(&mut self, wire: &mut Wire<'_>) -> Flow {
         let mut messages = 0;
         loop {
-            let read = match &mut self.marks {
-                None => self.codec.read(wire),
-                Some(marks) => self.codec.read(&mut Unmarked { wire, marks }),
-            };
-            let pace = wire.pace();
-            self.unfinished_bytes += std::mem::take(&mut pace.read);
-            let is_paused = std::mem::take(&mut pace.is_over);
-            match read {
+            match self.codec().read(wire) {
                 Ok(message) => {
-                    self.unfinished_bytes = if message.is_text() || message.is_binary() {
-                        0
-                    } else {
-                        // It may stand between the fragments of another.
-                        self.unfinished_bytes
-                            .saturating_sub(CONTROL_FRAME_BYTES_MAX)
-                    };
                     if message.is_close() && !self.session.has_left() {
                         wire.outbox().stop();
                     }
-                    let message = match &mut self.marks {
-                        None => message,
-                        Some(marks) => match unpacked(message, marks, &self.codec) {
-                            Ok(message) => message,
-                            Err(error) => return self.fail(wire, &error),
-                        },
-                    };
-                    Box::pin(self.handle(message)).await;
+                    self.handle(message).await;
                     if wire.outbox().is_flooded() {
                         self.session.flooded();
                     }
                 }
                 Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.unfinished_bytes > self.unfinished_bytes_max {
-                        return self.fail(wire, &endless(self.unfinished_bytes_max));
-                    }
-                    if is_paused {
-                        // There is more, and others come first.
-                        tokio::task::yield_now().await;
-                    }
-                    return self.flow();
+                    let flow = self.flow();
+                    self.codec
+                        .take_if(|codec| codec.is_open() && codec.is_between_messages());
+                    return flow;
                 }
                 Err(error) => return self.fail(wire, &error),
             }
@@ -308,9 +276,8 @@ impl Peer {
                 if wire.outbox().flush().is_err() {
                     return Flow::Over;
                 }
-                let flow = self.close_if_asked(wire, self.flow());
-                if flow != Flow::Open && W::KEEPS_UNREAD && !self.session.has_left() {
-                    return flow;
+                if self.close_if_asked(wire.outbox(), self.flow()) == Flow::Over {
+                    return Flow::Over;
                 }
             }
         }
@@ -331,7 +298,7 @@ impl Peer {
     }
 
     /// Tells the client why the connection ends, where it can still be told.
-    fn fail(&mut self, wire: &mut impl Wire, error: &WsError) -> Flow {
+    fn fail(&mut self, wire: &mut Wire<'_>, error: &WsError) -> Flow {
         let code = match error {
             // Both have said goodbye.
             WsError::ConnectionClosed => return Flow::Ending,
@@ -344,9 +311,8 @@ impl Peer {
             _ => return Flow::Over,
         };
         wire.outbox().stop();
-        let _ = self
-            .codec
-            .close(wire, Some(self.close_frame(code, reason(error))));
+        let frame = self.close_frame(code, reason(error));
+        let _ = self.codec().close(wire, Some(frame));
         Flow::Ending
     }
 
@@ -358,63 +324,21 @@ impl Peer {
         }
     }
 
-    fn close_if_asked(&mut self, wire: &mut impl Wire, flow: Flow) -> Flow {
-        let Some((code, reason)) = wire.outbox().take_close() else {
+    fn close_if_asked(&mut self, outbox: &Outbox, flow: Flow) -> Flow {
+        let Some((code, reason)) = outbox.take_close() else {
             return flow;
         };
-        match self.codec.close(wire, Some(self.close_frame(code, reason))) {
+        let wire = &mut Wire::new(&[], false, outbox);
+        let frame = self.close_frame(code, reason);
+        match self.codec().close(wire, Some(frame)) {
             Ok(()) => Flow::Closing,
             Err(_) => Flow::Over,
         }
     }
 }
 
-/// A message as it was before it was compressed, if it was.
-pub(super) fn unpacked(
-    message: Message,
-    marks: &mut Marks,
-    codec: &WebSocketContext,
-) -> Result<Message, WsError> {
-    let is_data = message.is_text() || message.is_binary();
-    if !is_data || !marks.next() {
-        return Ok(message);
-    }
-    let max_size = codec.get_config().max_message_size.unwrap_or(usize::MAX);
-    let text = inflate(&message.into_data(), max_size).map_err(|error| match error {
-        InflateError::TooLong => WsError::Capacity(CapacityError::MessageTooLong {
-            size: max_size.saturating_add(1),
-            max_size,
-        }),
-        InflateError::Invalid => WsError::Utf8(NOT_DEFLATED.to_owned()),
-    })?;
-    let text = String::from_utf8(text).map_err(|error| WsError::Utf8(error.to_string()))?;
-    Ok(Message::text(text))
-}
-
-/// Tells a client what is wrong with a message.
-const NOT_DEFLATED: &str = "what a compressed message has is no DEFLATE data";
-
-/// The codec of a connection whose messages have at most so many bytes. `early` is what was read behind the handshake.
-pub(super) fn codec(message_bytes_max: usize, early: Vec<u8>) -> WebSocketContext {
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        // Whatever the codec sends goes out at once.
-        .write_buffer_size(0)
-        .max_message_size(Some(message_bytes_max))
-        .max_frame_size(Some(message_bytes_max));
-    WebSocketContext::from_partially_read(early, Role::Server, Some(config))
-}
-
 /// Longest reason of a close: a control frame has 125 bytes, and the code takes two.
 const REASON_BYTES_MAX: usize = 123;
-
-/// A message whose fragments do not end.
-fn endless(bytes: usize) -> WsError {
-    WsError::Capacity(CapacityError::MessageTooLong {
-        size: bytes,
-        max_size: bytes / WIRE_BYTES_PER_BYTE_MAX,
-    })
-}
 
 /// What a client is told that broke the protocol.
 pub(super) fn reason(error: &WsError) -> String {
@@ -438,8 +362,8 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        // Ten thousand of them live at a time.
+        // Ten thousand of them live at a time. With what the runtime adds, and rounded up to 128 bytes as it does, 384.
         let bytes = size_of_output(serve_tcp);
-        assert!(bytes <= 768, "{bytes} bytes for the task");
+        assert!(bytes <= 280, "{bytes} bytes for the task");
     }
 }

@@ -89,6 +89,10 @@ impl Index {
     /// Adds a subscription that is not there yet.
     pub fn join(&mut self, name: &str, slot: SlotId, subscriptions: &mut Subscriptions) {
         let id = self.find(name).unwrap_or_else(|| self.add(name));
+        if subscriptions.0.capacity() == 0 {
+            // Most have one.
+            subscriptions.0.reserve_exact(1);
+        }
         let members = &mut self.topics[id as usize].members;
         members.push(Member {
             slot,
