@@ -1,5 +1,6 @@
 // socket.io 4, told of events by POST. Its documentation's advice for many clients: WebSockets only, no compression (its
-// default), the request of the handshake is let go of. Pings are rare: none falls into a measurement.
+// default), the request of the handshake is let go of. Pings are rare: none falls into a measurement. Channels are rooms; a
+// client names its own when it connects to the namespace.
 
 import { Server } from "socket.io";
 import { frame, serveEvents } from "./events.mjs";
@@ -23,9 +24,7 @@ io.engine.on("connection", (socket) => {
   socket.request = null;
 });
 io.on("connection", (socket) => {
-  socket.on("subscribe", (channels) => {
-    socket.join(channels);
-    socket.emit("subscribed");
-  });
+  socket.join(socket.handshake.auth.channels);
+  socket.emit("subscribed");
 });
 server.listen({ host: "127.0.0.1", port: Number(process.argv[2]), backlog: 4096 });
