@@ -30,7 +30,7 @@ export function versions() {
     "ws-push": `${npm("ws")}, ${node}`,
     "ws-poll": `${npm("ws")}, ${node}, better-sqlite3 ${npm("better-sqlite3")}`,
     "socket.io": `${npm("socket.io")}, ${node}`,
-    uwebsockets: `${npm("uwebsockets")}, ${node}`,
+    uwebsockets: `20 (uwebsockets ${npm("uwebsockets")} on npm), ${node}`,
   };
 }
 

@@ -19,11 +19,11 @@ const MEASUREMENTS = {
 };
 
 const QUICK = {
-  batches: ["fanout", "--clients", "100", "--batch", "1,10,100", "--rounds", "2"],
-  channels: ["fanout", "--clients", "100", "--channels", "each", "--rounds", "2"],
-  latency: ["latency", "--clients", "100", "--rate", "10", "--for", "3s"],
-  connect: ["connect", "--clients", "200", "--rounds", "2"],
-  idle: ["idle", "--clients", "500", "--for", "2s"],
+  batches: ["fanout", "--clients", "500", "--batch", "1,10,100", "--rounds", "1"],
+  channels: ["fanout", "--clients", "500", "--channels", "each", "--rounds", "1"],
+  latency: ["latency", "--clients", "500", "--rate", "10", "--for", "2s"],
+  connect: ["connect", "--clients", "500", "--rounds", "1"],
+  idle: ["idle", "--clients", "500", "--for", "1s"],
 };
 
 const { values, positionals } = usage(() =>
