@@ -84,6 +84,7 @@ pub(super) async fn run(args: FanoutArgs) -> Result<(), Error> {
         together: true,
     };
     let bench = Bench::new(args.common, shape)?;
+    bench.check_publishing()?;
     bench.introduce();
     let steps = bench.servers() * (1 + batches.len() * args.rounds as usize);
     let progress = Progress::new(steps);

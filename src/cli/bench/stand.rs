@@ -229,17 +229,9 @@ impl Stand {
 
     /// Whoever publishes.
     pub(super) fn publisher(&self) -> Result<Arc<Mutex<Publisher>>, Error> {
-        self.publisher.clone().ok_or_else(|| {
-            Error::Config(match self.target.dialect.prefix {
-                "bench-" => format!("--beside: {} has no publish, so nothing can be sent to it", self.name()),
-                _ => "--url needs to know how events get there: add --database-url of the server, or --publish-url".into(),
-            })
-        })
-    }
-
-    /// Sees to it that there is a way to publish.
-    pub(super) fn check_publisher(&self) -> Result<(), Error> {
-        self.publisher().map(drop)
+        self.publisher
+            .clone()
+            .ok_or_else(|| Error::Config(format!("there is no way to publish to {}", self.name())))
     }
 
     /// Publishes events while clients receive. How many deliveries they make is added to what is expected.
