@@ -194,7 +194,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Latency by percentile, as the pictures of HdrHistogram: each nine more is as far from the last.
+/// Latency by percentile, as in the pictures of `HdrHistogram`: each nine more is as far from the last.
 fn draw_curves(area: &Area<'_>, curves: &Curves) -> Drawn {
     let names: Vec<_> = curves.servers.iter().map(|(name, _)| &**name).collect();
     let rest = head(area, &curves.title, &names)?;
