@@ -1,4 +1,4 @@
-//! A tiny server of WebSockets to which lines are POSTed, as `--beside` describes one, and which does wrong if asked to.
+//! A tiny `WebSocket` server that takes lines by POST, as `--beside` describes one, and that does wrong if asked to.
 
 use std::path::Path;
 
@@ -98,6 +98,7 @@ async fn client(stream: TcpStream, mut lines: broadcast::Receiver<Line>) {
 
 async fn publisher(stream: TcpStream, lines: broadcast::Sender<Line>, mischief: Mischief) {
     let mut stream = BufReader::new(stream);
+    let mut is_spoilt = false;
     loop {
         let mut length = 0;
         loop {
@@ -117,8 +118,9 @@ async fn publisher(stream: TcpStream, lines: broadcast::Sender<Line>, mischief: 
         let body = String::from_utf8(body).expect("text");
         let mut all: Vec<Line> = body.lines().map(|line| Some(line.to_owned())).collect();
         // The first is to warm up.
-        if all.len() == 10 {
+        if all.len() == 10 && !is_spoilt {
             spoil(&mut all, mischief);
+            is_spoilt = true;
         }
         for line in all {
             // Nobody may be there.

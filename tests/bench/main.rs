@@ -282,11 +282,6 @@ async fn usage_that_is_wrong_is_one_line() {
         (&["latency", "--rate", "0"], USAGE, &["--rate"]),
         (&["latency", "--for", "30"], USAGE, &["'30'", "30s"]),
         (
-            &["--clients", "900000"],
-            USAGE,
-            &["--clients 900000", "open files", "ulimit"],
-        ),
-        (
             &["--channels-per-client", "2"],
             USAGE,
             &["--channels-per-client 2", "--channels 2"],
@@ -384,6 +379,17 @@ async fn usage_that_is_wrong_is_one_line() {
     }
 }
 
+/// Fewer files may be open than clients are asked for.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_limit_of_open_files_is_respected() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 300; exec \"$0\" bench --clients 1000"]);
+    command.arg(env!("CARGO_BIN_EXE_rowcast"));
+    let words = ["--clients 1000", "1100 open files", "allows 300", "ulimit"];
+    refused(&output(command).await, USAGE, &words, "1,000 of 300");
+}
+
 /// A token of a URL is not shown, and settings of other servers are not taken.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_environment_is_left_alone() {
@@ -412,7 +418,7 @@ async fn the_environment_is_left_alone() {
     command
         .current_dir(folder.path())
         .env("ROWCAST_URL", "ws://127.0.0.1:1/ws")
-        .env("ROWCAST_LISTEN", "nowhere")
+        .env("ROWCAST_JWT_AUDIENCE", "others")
         .env("DATABASE_URL", format!("sqlite://{}", elsewhere.display()));
     good(&self::output(command).await, &["connect"]);
     assert!(!elsewhere.exists());

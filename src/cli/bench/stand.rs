@@ -254,15 +254,15 @@ impl Stand {
         self.expected += (0..count).map(of).sum::<u64>();
     }
 
-    /// Receives what is expected. Where it does not come, it is counted as lost.
-    pub(super) fn receive(&mut self) -> Result<(), Error> {
+    /// Receives what is expected. Where it does not come, which is false, it is counted as lost.
+    pub(super) fn receive(&mut self) -> Result<bool, Error> {
         let complete = self.load.receive(self.expected, self.patience);
         let complete = complete.map_err(|error| self.about(error))?;
         if !complete {
             // What comes later is none of the next round's.
             self.expected = self.load.seen.deliveries;
         }
-        Ok(())
+        Ok(complete)
     }
 
     /// Closes the books of all that was published so far.
