@@ -197,9 +197,10 @@ pub(super) struct CommonArgs {
     )]
     pub schema: Option<String>,
 
-    /// Publish by POST instead, as to http://127.0.0.1:3001/events.
+    /// Publish by POST. Its help is spelled out below, as URLs in it are no links.
     #[arg(
         long,
+        help = "Publish by POST instead, as to http://127.0.0.1:3001/events",
         value_name = "URL",
         conflicts_with = "database_url",
         requires = "url",

@@ -56,6 +56,7 @@ pub(super) async fn run(args: CatchupArgs) -> Result<(), Error> {
         together: false,
     };
     let bench = Bench::new(args.common, shape)?;
+    bench.check_publishing()?;
     bench.introduce();
     let written = args.events as usize / TRANSACTION_EVENTS;
     let progress = Progress::new(written + 1 + args.rounds as usize);
@@ -84,9 +85,9 @@ pub(super) async fn run(args: CatchupArgs) -> Result<(), Error> {
         stand.expected = stand.load.seen.deliveries;
         stand.expect(first, args.events as usize);
         let clocks = stand.clocks();
-        match stand.connect_all(openings, args.clients as usize, |_| ()) {
-            Err(_) if bench.is_stopped() => break,
-            connected => connected?,
+        let connected = stand.connect_all(openings, args.clients as usize, |_| ());
+        if bench.unless_stopped(connected)?.is_none() {
+            break;
         }
         stand.receive()?;
         let round = stand.spent(&clocks);

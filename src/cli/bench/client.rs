@@ -257,10 +257,10 @@ impl Client {
         seen: &mut Seen,
     ) -> Result<Option<usize>, String> {
         let Some(end) = find(bytes, b"\r\n\r\n") else {
-            return match bytes.len() > HEAD_BYTES_MAX {
-                true => Err("the server's answer is no HTTP".into()),
-                false => Ok(None),
-            };
+            if bytes.len() > HEAD_BYTES_MAX {
+                return Err("the server's answer is no HTTP".into());
+            }
+            return Ok(None);
         };
         let head = end + 4;
         let mut headers = [httparse::EMPTY_HEADER; 64];

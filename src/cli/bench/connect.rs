@@ -68,7 +68,10 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), Error> {
     for n in 0..bench.servers() {
         let mut stand = bench.stand(n).await?;
         let openings = stand.prepare(0..WARM, None).await?;
-        stand.connect_all(openings, args.at_once as usize, |_| ())?;
+        let warm = stand.connect_all(openings, args.at_once as usize, |_| ());
+        if bench.unless_stopped(warm)?.is_none() {
+            break;
+        }
         stand.disconnect();
         stand.settle();
         // Those of the rounds count.
@@ -82,9 +85,8 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), Error> {
             let name = format!("{}, round {round} of {}", stand.name(), args.rounds);
             let say = |open| progress.say(format!("{name}: {open} clients subscribed"));
             let measured = measure(stand, args.clients, args.at_once, say, samples);
-            match measured.await {
-                Err(_) if bench.is_stopped() => break 'all,
-                measured => measured?,
+            if bench.unless_stopped(measured.await)?.is_none() {
+                break 'all;
             }
             progress.step();
         }

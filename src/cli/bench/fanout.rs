@@ -84,6 +84,7 @@ pub(super) async fn run(args: FanoutArgs) -> Result<(), Error> {
         together: true,
     };
     let bench = Bench::new(args.common, shape)?;
+    bench.check_publishing()?;
     bench.introduce();
     let steps = bench.servers() * (1 + batches.len() * args.rounds as usize);
     let progress = Progress::new(steps);
@@ -144,7 +145,7 @@ async fn measure(stand: &mut Stand, batch: u32, samples: &mut Samples) -> Result
     let clocks = stand.clocks();
     for _ in 0..repeats {
         let publishing = stand.publish(count).await?;
-        stand.receive()?;
+        let complete = stand.receive()?;
         let end = Instant::now();
         let published = joined(publishing)
             .await
@@ -153,6 +154,9 @@ async fn measure(stand: &mut Stand, batch: u32, samples: &mut Samples) -> Result
         samples.last_ms.push(late.as_secs_f64() * 1e3);
         if stand.load.is_stopped() {
             return Ok(());
+        }
+        if !complete {
+            break;
         }
     }
     let spent = stand.spent(&clocks);

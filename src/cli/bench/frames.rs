@@ -92,11 +92,11 @@ pub(super) fn push_frame(to: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     match payload.len() {
         length @ 0..126 => to.push(0x80 | length as u8),
         length @ 126..=0xffff => {
-            to.push(0x80 | 126);
+            to.push(0x80 | 0x7e);
             to.extend((length as u16).to_be_bytes());
         }
         length => {
-            to.push(0x80 | 127);
+            to.push(0x80 | 0x7f);
             to.extend((length as u64).to_be_bytes());
         }
     }

@@ -59,10 +59,11 @@ pub(super) async fn run(args: IdleArgs) -> Result<(), Error> {
     let (mut servers, mut verdict) = (Vec::new(), Ok(()));
     for n in 0..bench.servers() {
         let mut stand = bench.stand(n).await?;
-        match measure(&mut stand, args.clients, args.length, &progress).await {
-            Err(_) if bench.is_stopped() => break,
-            measured => servers.push(measured?),
-        }
+        let measured = measure(&mut stand, args.clients, args.length, &progress).await;
+        let Some(server) = bench.unless_stopped(measured)? else {
+            break;
+        };
+        servers.push(server);
         if bench.is_stopped() {
             break;
         }

@@ -77,6 +77,7 @@ pub(super) async fn run(args: LatencyArgs) -> Result<(), Error> {
         together: true,
     };
     let bench = Bench::new(args.common, shape)?;
+    bench.check_publishing()?;
     bench.introduce();
     let turns = args.length.as_secs_f64() / TURN.as_secs_f64();
     let turns = turns.ceil().max(1.0) as usize;

@@ -60,17 +60,14 @@ impl Meter {
     /// Processor time so far, user and kernel, of all threads.
     pub(super) fn cpu(&mut self) -> Duration {
         let ended = &mut self.ended;
-        self.processes
-            .retain_mut(|clock| match system::cpu(clock.pid) {
-                Some(now) => {
-                    clock.last = now;
-                    true
-                }
-                None => {
-                    *ended += clock.last;
-                    false
-                }
-            });
+        self.processes.retain_mut(|clock| {
+            let now = system::cpu(clock.pid);
+            match now {
+                Some(now) => clock.last = now,
+                None => *ended += clock.last,
+            }
+            now.is_some()
+        });
         self.ended
             + self
                 .processes
@@ -164,7 +161,7 @@ impl Cores {
     }
 }
 
-fn refused(why: String) -> Error {
+fn refused(why: impl std::fmt::Display) -> Error {
     Error::Config(format!("--pin: {why}"))
 }
 

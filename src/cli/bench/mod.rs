@@ -78,13 +78,10 @@ async fn ready_stands(bench: &Bench, progress: &Progress) -> Result<Vec<Stand>, 
     let mut stands: Vec<Stand> = Vec::new();
     for n in 0..bench.servers() {
         let mut stand = bench.stand(n).await?;
-        stand.check_publisher()?;
-        let name = stand.name().to_owned();
-        stand
-            .connect(|open| progress.say(format!("{name}: {open} clients subscribed")))
-            .await?;
-        progress.say(format!("{name}: warming up"));
-        stand.warm_up().await?;
+        let ready = bench.unless_stopped(ready(&mut stand, progress).await)?;
+        if ready.is_none() {
+            break;
+        }
         progress.step();
         stands.push(stand);
         for stand in &mut stands {
@@ -92,6 +89,14 @@ async fn ready_stands(bench: &Bench, progress: &Progress) -> Result<Vec<Stand>, 
         }
     }
     Ok(stands)
+}
+
+async fn ready(stand: &mut Stand, progress: &Progress) -> Result<(), Error> {
+    let name = stand.name().to_owned();
+    let say = |open| progress.say(format!("{name}: {open} clients subscribed"));
+    stand.connect(say).await?;
+    progress.say(format!("{name}: warming up"));
+    stand.warm_up().await
 }
 
 /// Deletes what was written, and gives what was wrong with the first server of which something was.

@@ -108,7 +108,7 @@ fn head<'a>(
     Ok(rest)
 }
 
-/// Groups are as far apart as their values may be: each has a scale of its own, with its greatest bar full.
+/// Servers are compared within a group, and groups may be far apart: each has a scale of its own then.
 fn draw_bars(area: &Area<'_>, bars: &Bars) -> Drawn {
     let names: Vec<_> = bars.servers.iter().map(|(name, _)| &**name).collect();
     let rest = head(area, &bars.title, &names)?;
@@ -116,19 +116,22 @@ fn draw_bars(area: &Area<'_>, bars: &Bars) -> Drawn {
     let (left, right, bottom) = (24, 24, 58);
     let (width, base) = (width as i32 - left - right, height as i32 - bottom);
     let full = base - 34;
-    let greatest = bars
-        .servers
-        .iter()
-        .flat_map(|(_, values)| values.iter().flatten())
-        .map(|spread| spread.max)
-        .fold(0.0, f64::max);
-    let scale = f64::from(full) / greatest.max(f64::MIN_POSITIVE);
+    let compares = bars.servers.len() > 1 && bars.groups.len() > 1;
+    let scale = |group: usize| {
+        let spreads = bars.servers.iter().flat_map(|(_, values)| {
+            let values = values.iter().enumerate();
+            values.filter_map(|(g, value)| value.filter(|_| !compares || g == group))
+        });
+        let greatest = spreads.map(|spread| spread.max).fold(0.0, f64::max);
+        f64::from(full) / greatest.max(f64::MIN_POSITIVE)
+    };
     let group_width = width / bars.groups.len().max(1) as i32;
     let servers = bars.servers.len().max(1) as i32;
     let bar = ((group_width - 40) / servers).clamp(4, 96);
     for (g, group) in bars.groups.iter().enumerate() {
         let middle = left + group_width * g as i32 + group_width / 2;
         let start = middle - bar * servers / 2;
+        let scale = scale(g);
         for (s, (_, values)) in bars.servers.iter().enumerate() {
             let Some(spread) = values.get(g).copied().flatten() else {
                 continue;
@@ -167,7 +170,12 @@ fn draw_bars(area: &Area<'_>, bars: &Bars) -> Drawn {
         vec![(left, base), (left + width, base)],
         INK.stroke_width(1),
     ))?;
-    let note = format!("{}; lines: least to most of all rounds", bars.axis);
+    let scales = if compares {
+        ", each group on a scale of its own"
+    } else {
+        ""
+    };
+    let note = format!("{}{scales}; lines: least to most of all rounds", bars.axis);
     let place = Pos::new(HPos::Center, VPos::Top);
     rest.draw(&Text::new(
         note,
@@ -186,7 +194,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// Latency by percentile, as the pictures of HdrHistogram: each nine more is as far from the last.
+/// Latency by percentile, as in the pictures of `HdrHistogram`: each nine more is as far from the last.
 fn draw_curves(area: &Area<'_>, curves: &Curves) -> Drawn {
     let names: Vec<_> = curves.servers.iter().map(|(name, _)| &**name).collect();
     let rest = head(area, &curves.title, &names)?;
@@ -204,8 +212,8 @@ fn draw_curves(area: &Area<'_>, curves: &Curves) -> Drawn {
         least = least.min(value);
         most = most.max(value);
     }
-    let least = 10_f64.powf(least.min(most).max(0.001).log10().floor());
-    let most = (most * 1.15).max(least * 10.0);
+    let least = (least.min(most) * 0.7).max(0.001);
+    let most = (most * 1.3).max(least * 10.0);
     let mut chart = ChartBuilder::on(&rest)
         .margin(16)
         .x_label_area_size(48)

@@ -164,7 +164,7 @@ impl Http {
             if [name, value].iter().any(|text| text.contains(['\r', '\n'])) {
                 return Err(wrong("a header has one line"));
             }
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         Ok(Self {
             spec: spec.clone(),
@@ -199,13 +199,12 @@ impl Http {
 
     async fn exchange(&mut self, requests: &[u8], count: usize) -> std::io::Result<Instant> {
         self.answers = Answers::default();
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.address).await?;
-                stream.set_nodelay(true)?;
-                stream
-            }
+        let mut stream = if let Some(stream) = self.stream.take() {
+            stream
+        } else {
+            let stream = TcpStream::connect(self.address).await?;
+            stream.set_nodelay(true)?;
+            stream
         };
         let (mut reader, mut writer) = stream.split();
         let write = async {
@@ -321,10 +320,10 @@ impl Answers {
             .parse(&self.rest)
             .map_err(|error| format!("the server's answer is no HTTP: {error}"))?;
         let httparse::Status::Complete(head) = parsed else {
-            return match self.rest.len() > HEAD_BYTES_MAX {
-                true => Err("the head of the server's answer is longer than 16 KiB".into()),
-                false => Ok(None),
-            };
+            if self.rest.len() > HEAD_BYTES_MAX {
+                return Err("the head of the server's answer is longer than 16 KiB".into());
+            }
+            return Ok(None);
         };
         let header = |name: &str| {
             let mut headers = answer.headers.iter();

@@ -1,6 +1,6 @@
 //! What all servers of a run have in common: flags, tokens, the folder, and which servers there are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -73,6 +73,16 @@ impl Bench {
             Some(path) => Dialect::read(path)?,
             None => Vec::new(),
         };
+        if let Some(path) = &common.plot
+            && !path
+                .parent()
+                .is_none_or(|folder| folder == Path::new("") || folder.is_dir())
+        {
+            return Err(Error::Config(format!(
+                "--plot {}: there is no such folder",
+                path.display()
+            )));
+        }
         let folder = tempfile::Builder::new()
             .prefix("rowcast-bench-")
             .tempdir()
@@ -104,13 +114,10 @@ impl Bench {
         bench.dialects = vec![own];
         bench.dialects.extend(beside);
         bench.check()?;
-        let stop = Arc::clone(&bench.stop);
+        let (stop, interrupted) = (Arc::clone(&bench.stop), interrupted());
         tokio::spawn(async move {
-            interrupted().await;
+            interrupted.await;
             stop.store(true, Ordering::Relaxed);
-            // A second one: whatever it hangs in.
-            interrupted().await;
-            std::process::exit(130);
         });
         Ok(bench)
     }
@@ -130,6 +137,39 @@ impl Bench {
         anstream::eprintln!(
             "another one: --url ws://… --pid … --database-url …; other programs: --beside FILE"
         );
+    }
+
+    /// Sees to it that events can be sent to every server.
+    pub(super) fn check_publishing(&self) -> Result<(), Error> {
+        let CommonArgs {
+            url,
+            database_url,
+            publish_url,
+            ..
+        } = &self.common;
+        if url.is_some() && database_url.is_none() && publish_url.is_none() {
+            return Err(Error::Config(
+                "--url: how do events get there? Add --database-url with the server's database, or --publish-url with its \
+                 POST /events"
+                    .into(),
+            ));
+        }
+        let mut beside = self.dialects.iter().skip(1);
+        match beside.find(|dialect| dialect.publish.is_none()) {
+            None => Ok(()),
+            Some(one) => Err(Error::Config(format!(
+                "--beside: {} has no publish, so no event can be sent to it",
+                one.name
+            ))),
+        }
+    }
+
+    /// What came, or nothing if it broke off because it was asked to.
+    pub(super) fn unless_stopped<T>(&self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Err(_) if self.is_stopped() => Ok(None),
+            result => result.map(Some),
+        }
     }
 
     /// How many servers there are.

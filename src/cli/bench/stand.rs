@@ -229,17 +229,9 @@ impl Stand {
 
     /// Whoever publishes.
     pub(super) fn publisher(&self) -> Result<Arc<Mutex<Publisher>>, Error> {
-        self.publisher.clone().ok_or_else(|| {
-            Error::Config(match self.target.dialect.prefix {
-                "bench-" => format!("--beside: {} has no publish, so nothing can be sent to it", self.name()),
-                _ => "--url needs to know how events get there: add --database-url of the server, or --publish-url".into(),
-            })
-        })
-    }
-
-    /// Sees to it that there is a way to publish.
-    pub(super) fn check_publisher(&self) -> Result<(), Error> {
-        self.publisher().map(drop)
+        self.publisher
+            .clone()
+            .ok_or_else(|| Error::Config(format!("there is no way to publish to {}", self.name())))
     }
 
     /// Publishes events while clients receive. How many deliveries they make is added to what is expected.
@@ -262,15 +254,15 @@ impl Stand {
         self.expected += (0..count).map(of).sum::<u64>();
     }
 
-    /// Receives what is expected. Where it does not come, it is counted as lost.
-    pub(super) fn receive(&mut self) -> Result<(), Error> {
+    /// Receives what is expected. Where it does not come, which is false, it is counted as lost.
+    pub(super) fn receive(&mut self) -> Result<bool, Error> {
         let complete = self.load.receive(self.expected, self.patience);
         let complete = complete.map_err(|error| self.about(error))?;
         if !complete {
             // What comes later is none of the next round's.
             self.expected = self.load.seen.deliveries;
         }
-        Ok(())
+        Ok(complete)
     }
 
     /// Closes the books of all that was published so far.
