@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { machine, versions } from "./machine.mjs";
-import { FOLDER, table, writeTable } from "./table.mjs";
+import { FOLDER, QUICK_FOLDER, table, writeTable } from "./table.mjs";
 
 const TARGET = process.env.CARGO_TARGET_DIR ?? "target";
 
@@ -29,7 +29,7 @@ const QUICK = {
 const { values, positionals } = usage(() =>
   parseArgs({
     allowPositionals: true,
-    options: { quick: { type: "boolean" }, without: { type: "string", default: "" } },
+    options: { quick: { type: "boolean" }, without: { type: "string", default: "" }, check: { type: "boolean" } },
   }),
 );
 const measurements = values.quick ? QUICK : MEASUREMENTS;
@@ -46,13 +46,17 @@ for (const name of without) {
     refuse(`there is no server ${name} in benches/peers/peers.toml; there are ${[...servers.keys()].join(", ")}`);
   }
 }
+if (values.check) {
+  process.exit();
+}
 
-mkdirSync(FOLDER, { recursive: true });
+const folder = values.quick ? QUICK_FOLDER : FOLDER;
+mkdirSync(folder, { recursive: true });
 for (const name of wanted) {
   measure(name, measurements[name], new Set(without));
 }
 if (values.quick) {
-  console.log(table());
+  console.log(table(folder));
 } else {
   writeTable();
 }
@@ -61,10 +65,10 @@ if (values.quick) {
 function measure(name, flags, left) {
   const faulty = [];
   for (;;) {
-    const file = `${FOLDER}/peers.toml`;
+    const file = `${folder}/peers.toml`;
     const texts = [...servers].filter(([server]) => !left.has(server)).map(([, text]) => text);
     writeFileSync(file, texts.join("\n"));
-    const own = ["--pin", "--beside", file, "--plot", `${FOLDER}/${name}.svg`, "--json"];
+    const own = ["--pin", "--beside", file, "--plot", `${folder}/${name}.svg`, "--json"];
     console.error(`${name}: rowcast bench ${[...flags, ...own].join(" ")}`);
     const { status, stdout } = spawnSync(`${TARGET}/release/rowcast`, ["bench", ...flags, ...own], {
       encoding: "utf8",
@@ -90,9 +94,9 @@ function measure(name, flags, left) {
     if (status !== 0) {
       refuse(`${name}: it could not be measured (above)`, 1);
     }
-    const made = { date: new Date().toISOString(), quick: values.quick ?? false, machine: machine(), versions: versions() };
+    const made = { date: new Date().toISOString(), machine: machine(), versions: versions() };
     const text = JSON.stringify({ ...made, flags, faulty, ...report }, null, 1);
-    writeFileSync(`${FOLDER}/${name}.json`, `${text}\n`);
+    writeFileSync(`${folder}/${name}.json`, `${text}\n`);
     return;
   }
 }
@@ -107,7 +111,9 @@ function faults({ lost, repeated, outOfOrder, cutOff }) {
 
 /** The tables `[[server]]` by name, each as it is written. */
 function readServers(path) {
-  const texts = readFileSync(path, "utf8").split(/^(?=\[\[server\]\]$)/m).slice(1);
+  const texts = readFileSync(path, "utf8")
+    .split(/^(?=\[\[server\]\]$)/m)
+    .slice(1);
   return new Map(texts.map((text) => [/^name = "(.*)"$/m.exec(text)[1], text]));
 }
 

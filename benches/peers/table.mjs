@@ -10,6 +10,9 @@ const DOCUMENT = "docs/BENCHMARKS.md";
 const BEGIN = "<!-- Written by benches/peers/run. -->";
 const END = "<!-- Until here. -->";
 
+/** What quick runs say is kept apart: it is in no document. */
+export const QUICK_FOLDER = `${FOLDER}/quick`;
+
 /** How servers are called for people, in the order of the table but for the figures. */
 const TITLES = {
   limit: "the limit",
@@ -17,10 +20,10 @@ const TITLES = {
   uwebsockets: "uWebSockets.js",
   nchan: "nchan",
   centrifuge: "Centrifuge (library of Centrifugo)",
-  nats: "nats-server, WebSocket",
+  nats: "nats-server (WebSocket)",
   "ws-push": "node ws",
   "socket.io": "socket.io",
-  mosquitto: "Mosquitto, WebSocket",
+  mosquitto: "Mosquitto (WebSocket)",
   "ws-poll": "node ws that polls SQLite every 500 ms",
 };
 
@@ -37,9 +40,13 @@ const COLUMNS = [
   ["idle", "idle", ({ rssBytesPerClient }) => `${digits(rssBytesPerClient / 1024)} KB`],
 ];
 
-export function table() {
+export function table(folder = FOLDER) {
+  const path = (name) => `${folder}/${name}.json`;
   const reports = Object.fromEntries(
-    MEASUREMENTS.filter((name) => existsSync(path(name))).map((name) => [name, JSON.parse(readFileSync(path(name), "utf8"))]),
+    MEASUREMENTS.filter((name) => existsSync(path(name))).map((name) => [
+      name,
+      JSON.parse(readFileSync(path(name), "utf8")),
+    ]),
   );
   const columns = COLUMNS.filter(([, name]) => name in reports);
   const lines = [
@@ -85,18 +92,34 @@ function notes(reports) {
         `${TITLES[name]} (${measurement}): ${lost} lost, ${repeated} repeated, ${outOfOrder} out of order, ${cutOff} clients cut off`,
     ),
   );
-  notes.push(failures.length === 0 ? `${checked}, of every server.` : `${checked}, but for these: ${failures.join("; ")}.`);
+  notes.push(
+    failures.length === 0 ? `${checked}, of every server.` : `${checked}, but for these: ${failures.join("; ")}.`,
+  );
   const shares = totals.flatMap(({ name, generatorShare, batches = [] }) =>
-    [generatorShare, ...batches.map((batch) => batch.generatorShare)].filter((share) => share > 1 / 3).map(() => TITLES[name]),
+    [generatorShare, ...batches.map((batch) => batch.generatorShare)]
+      .filter((share) => share > 1 / 3)
+      .map(() => TITLES[name]),
   );
   if (shares.length > 0) {
-    notes.push(`The generator took more than a third of the server's processor time with: ${[...new Set(shares)].join(", ")}.`);
+    notes.push(
+      `The generator took more than a third of the server's processor time with: ${[...new Set(shares)].join(", ")}.`,
+    );
   }
-  const made = Object.entries(reports).map(([name, { date, quick }]) => `${name} ${date.slice(0, 10)}${quick ? " (quick)" : ""}`);
+  const made = Object.entries(reports).map(
+    ([
+      name,
+      {
+        date,
+        machine: { commit, dirty },
+      },
+    ]) => {
+      return `${name} ${date.slice(0, 10)} (${commit}${dirty ? " with changes" : ""})`;
+    },
+  );
   const [{ machine, versions }] = Object.values(reports);
   notes.push(
     `Measured: ${made.join(", ")}; ${machine.cores} cores of ${machine.processor}, ${machine.memoryGigabytes} GB, Linux ` +
-      `${machine.kernel}, TCP ${machine.congestionControl}, commit ${machine.commit}${machine.dirty ? " with changes" : ""}.`,
+      `${machine.kernel}, TCP ${machine.congestionControl}.`,
   );
   const named = Object.entries(versions).map(([name, version]) => `${TITLES[name].replaceAll("*", "")} ${version}`);
   notes.push(`Versions: ${named.join("; ")}.`);
@@ -109,10 +132,6 @@ function cost({ isBase, batches }, events) {
   const micros = `${digits(batch.cpuMicrosPerDelivery?.median)} µs`;
   const ratio = isBase ? 1 : batch.ratio?.median;
   return ratio === undefined ? micros : `${ratio.toFixed(2)} (${micros})`;
-}
-
-function path(name) {
-  return `${FOLDER}/${name}.json`;
 }
 
 function digits(value) {
