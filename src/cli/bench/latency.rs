@@ -201,12 +201,19 @@ async fn publish(
         let group = (sent..count).take_while(|&n| n == sent || due(n) <= now);
         let group = group.count();
         let numbers = (sent..sent + group).map(|n| (first + n as u64, due(n)));
+        let begin = Instant::now();
         for (number, due) in numbers.clone() {
-            times.note_due(number, due);
+            if publisher.counts_from_request() {
+                times.note(number, due, begin);
+            } else {
+                times.note_due(number, due);
+            }
         }
         let published = publisher.publish(group).await?;
-        for (number, due) in numbers {
-            times.note(number, due, published.at);
+        if !publisher.counts_from_request() {
+            for (number, due) in numbers {
+                times.note(number, due, published.at);
+            }
         }
         sent += group;
     }

@@ -44,7 +44,7 @@ enum To {
 /// When a number of events was on its way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Published {
-    /// SQL: the answer to COMMIT. HTTP: the request was sent.
+    /// SQL: the answer to COMMIT. HTTP: the request began to be sent.
     pub at: Instant,
 }
 
@@ -76,6 +76,11 @@ impl Publisher {
     /// The number of the next event.
     pub(super) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Whether events count from when they begin to be sent: some come before the answer does.
+    pub(super) fn counts_from_request(&self) -> bool {
+        matches!(self.to, To::Http(_))
     }
 
     /// Publishes so many events, in as few transactions or requests as can be.
@@ -177,7 +182,7 @@ impl Http {
         })
     }
 
-    /// Sends all, and waits until all are answered. When they were sent.
+    /// Sends all, and waits until all are answered. When it began.
     async fn post(&mut self, events: &[(&str, String)]) -> Result<Instant, Error> {
         let (requests, count) = self.requests(events);
         let failed = |source| Error::Io {
@@ -207,10 +212,8 @@ impl Http {
             stream
         };
         let (mut reader, mut writer) = stream.split();
-        let write = async {
-            writer.write_all(requests).await?;
-            Ok::<_, std::io::Error>(Instant::now())
-        };
+        let begin = Instant::now();
+        let write = writer.write_all(requests);
         let answers = &mut self.answers;
         let read = async {
             let mut buffer = vec![0; 64 * 1024];
@@ -225,11 +228,11 @@ impl Http {
             }
             Ok(())
         };
-        let (sent, ()) = tokio::try_join!(write, read)?;
+        tokio::try_join!(write, read)?;
         if !self.answers.ends {
             self.stream = Some(stream);
         }
-        Ok(sent)
+        Ok(begin)
     }
 
     /// All requests in one piece, and how many they are.
