@@ -49,7 +49,7 @@ struct Server {
     #[serde(flatten)]
     about: About,
     events: u64,
-    /// Milliseconds from when the event was committed, or its request was sent, to when a client had it.
+    /// Milliseconds from when the event was committed, or its request began to be sent, to when a client had it.
     sent_ms: Percentiles,
     /// Milliseconds from when the event was due. What its writer had to wait for is in it.
     due_ms: Percentiles,
@@ -202,11 +202,17 @@ async fn publish(
         let group = group.count();
         let numbers = (sent..sent + group).map(|n| (first + n as u64, due(n)));
         for (number, due) in numbers.clone() {
-            times.note_due(number, due);
+            if publisher.counts_from_request() {
+                times.note(number, due, now);
+            } else {
+                times.note_due(number, due);
+            }
         }
         let published = publisher.publish(group).await?;
-        for (number, due) in numbers {
-            times.note(number, due, published.at);
+        if !publisher.counts_from_request() {
+            for (number, due) in numbers {
+                times.note(number, due, published.at);
+            }
         }
         sent += group;
     }

@@ -44,7 +44,8 @@ enum To {
 /// When a number of events was on its way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Published {
-    /// SQL: the answer to COMMIT. HTTP: the request was sent.
+    /// SQL: the answer to COMMIT came. HTTP: the request began to be sent, as a server may give events to clients before
+    /// it answers.
     pub at: Instant,
 }
 
@@ -71,6 +72,11 @@ impl Publisher {
             payload_bytes,
             next: 0,
         }
+    }
+
+    /// Whether events count from when they begin to be sent, and not from when they are answered.
+    pub(super) fn counts_from_request(&self) -> bool {
+        matches!(self.to, To::Http(_))
     }
 
     /// The number of the next event.
@@ -177,7 +183,7 @@ impl Http {
         })
     }
 
-    /// Sends all, and waits until all are answered. When they were sent.
+    /// Sends all, and waits until all are answered. When it began to.
     async fn post(&mut self, events: &[(&str, String)]) -> Result<Instant, Error> {
         let (requests, count) = self.requests(events);
         let failed = |source| Error::Io {
@@ -206,11 +212,9 @@ impl Http {
             stream.set_nodelay(true)?;
             stream
         };
+        let begun = Instant::now();
         let (mut reader, mut writer) = stream.split();
-        let write = async {
-            writer.write_all(requests).await?;
-            Ok::<_, std::io::Error>(Instant::now())
-        };
+        let write = writer.write_all(requests);
         let answers = &mut self.answers;
         let read = async {
             let mut buffer = vec![0; 64 * 1024];
@@ -225,11 +229,11 @@ impl Http {
             }
             Ok(())
         };
-        let (sent, ()) = tokio::try_join!(write, read)?;
+        tokio::try_join!(write, read)?;
         if !self.answers.ends {
             self.stream = Some(stream);
         }
-        Ok(sent)
+        Ok(begun)
     }
 
     /// All requests in one piece, and how many they are.
