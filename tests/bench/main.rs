@@ -189,7 +189,7 @@ async fn a_running_server_is_measured() {
     refused(
         &output,
         1,
-        &["measure rowcast", "4001"],
+        &["measure rowcast", "UNAUTHORIZED"],
         "a token that is none",
     );
 }
@@ -356,6 +356,11 @@ async fn usage_that_is_wrong_is_one_line() {
             &["catchup", "--beside", &silent],
             USAGE,
             &["--beside", "catchup"],
+        ),
+        (
+            &["--batch", "10000", "--channels", "1000"],
+            USAGE,
+            &["--batch 10000 on 1000 channels", "1000000"],
         ),
         (&["--plot", &plot], USAGE, &["--plot", "no such folder"]),
         (

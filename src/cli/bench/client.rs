@@ -16,6 +16,9 @@ use super::times::{Latency, histogram};
 /// Longest head of an answer to a handshake, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// For whoever is refused.
+const TOKEN_ADVICE: &str = "; --token-file or --jwt-secret-file says who the clients are";
+
 /// The key of every handshake; RFC 6455 shows it.
 pub(super) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
@@ -228,7 +231,11 @@ impl Client {
                 .iter()
                 .any(|sign| sign.find(payload).is_some())
         {
-            return Err(format!("the server says {}", shorten(payload)));
+            let needs_token = ["\"UNAUTHORIZED\"", "\"FORBIDDEN\""]
+                .iter()
+                .any(|code| find(payload, code.as_bytes()).is_some());
+            let advice = if needs_token { TOKEN_ADVICE } else { "" };
+            return Err(format!("the server says {}{advice}", shorten(payload)));
         }
         if let Some((when, answer)) = &rules.pong
             && payload.starts_with(when)
@@ -272,7 +279,7 @@ impl Client {
         if status != 101 {
             let body = shorten(&bytes[head..]);
             let advice = match status {
-                401 | 403 => "; --token-file or --jwt-secret-file says who the clients are",
+                401 | 403 => TOKEN_ADVICE,
                 _ => "",
             };
             return Err(format!(
@@ -327,7 +334,7 @@ pub(super) fn explain(error: &io::Error) -> String {
 fn describe_close(code: Option<u16>, reason: &[u8]) -> String {
     let code = code.map_or("without a code".to_owned(), |code| code.to_string());
     let advice = match &*code {
-        "4001" | "4003" => "; --token-file or --jwt-secret-file says who the clients are",
+        "4001" | "4003" => TOKEN_ADVICE,
         "4429" => "; the server limits connections of one user or address",
         _ => "",
     };

@@ -21,6 +21,9 @@ const DELIVERIES_PER_ROUND: u64 = 20_000;
 /// Most batches of a round.
 const BATCHES_PER_ROUND_MAX: u64 = 100;
 
+/// Most events of one transaction: they are in memory at once.
+const TRANSACTION_EVENTS_MAX: u64 = 1_000_000;
+
 /// What was measured. The JSON of `--json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,6 +79,14 @@ pub(super) async fn run(args: FanoutArgs) -> Result<(), Error> {
         ([], _) => vec![1],
         (given, _) => given.to_vec(),
     };
+    if let Some(batch) = batches
+        .iter()
+        .find(|&&batch| u64::from(batch) * u64::from(channels) > TRANSACTION_EVENTS_MAX)
+    {
+        return Err(Error::Config(format!(
+            "--batch {batch} on {channels} channels is more than {TRANSACTION_EVENTS_MAX} events in one transaction"
+        )));
+    }
     let shape = Shape {
         clients: args.clients,
         channels,

@@ -121,42 +121,51 @@ impl Numbers {
         is_whole: bool,
         mut found: impl FnMut(u64),
     ) {
-        let overlap = marker.needle().len() + NUMBER_BYTES_MAX;
-        let mut at = 0;
-        if !self.tail.is_empty() {
-            let before = self.tail.len();
-            self.tail.extend(&payload[..payload.len().min(overlap)]);
-            match first_number(marker, &self.tail, is_whole) {
-                Found::Number(start, end, number) if start < before => {
-                    found(number);
-                    at = end.saturating_sub(before);
-                }
-                Found::Cut(start) if start < before => {
-                    self.tail.drain(..start);
-                    return;
-                }
-                _ => {}
-            }
-            self.tail.clear();
+        if self.tail.is_empty() {
+            return self.scan_piece(marker, payload, is_whole, &mut found);
         }
+        let mut joined = std::mem::take(&mut self.tail);
+        let before = joined.len();
+        // Longer than what can begin in the tail.
+        let overlap = marker.needle().len() + NUMBER_BYTES_MAX;
+        joined.extend(&payload[..payload.len().min(overlap)]);
+        if payload.len() <= overlap {
+            return self.scan_piece(marker, &joined, is_whole, &mut found);
+        }
+        let mut at = 0;
+        if let Found::Number(start, end, number) = first_number(marker, &joined, is_whole)
+            && start < before
+        {
+            found(number);
+            at = end - before.min(end);
+        }
+        self.scan_piece(marker, &payload[at..], is_whole, &mut found);
+    }
+
+    fn scan_piece(
+        &mut self,
+        marker: &Finder<'_>,
+        mut piece: &[u8],
+        is_whole: bool,
+        found: &mut impl FnMut(u64),
+    ) {
         loop {
-            match first_number(marker, &payload[at..], is_whole) {
+            match first_number(marker, piece, is_whole) {
                 Found::Number(_, end, number) => {
                     found(number);
-                    at += end;
+                    piece = &piece[end..];
                 }
                 Found::Cut(start) => {
-                    self.tail.extend(&payload[at + start..]);
+                    self.tail.extend(&piece[start..]);
                     return;
                 }
                 Found::Nothing => break,
             }
         }
         if !is_whole {
-            let rest = &payload[at..];
             // One byte less than a marker cannot be one.
-            let keep = rest.len().min(marker.needle().len() - 1);
-            self.tail.extend(&rest[rest.len() - keep..]);
+            let keep = piece.len().min(marker.needle().len() - 1);
+            self.tail.extend(&piece[piece.len() - keep..]);
         }
     }
 }

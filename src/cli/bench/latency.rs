@@ -49,7 +49,7 @@ struct Server {
     #[serde(flatten)]
     about: About,
     events: u64,
-    /// Milliseconds from when the event was committed, or its request was sent, to when a client had it.
+    /// Milliseconds from when the event was committed, or its request began to be sent, to when a client had it.
     sent_ms: Percentiles,
     /// Milliseconds from when the event was due. What its writer had to wait for is in it.
     due_ms: Percentiles,
@@ -201,10 +201,9 @@ async fn publish(
         let group = (sent..count).take_while(|&n| n == sent || due(n) <= now);
         let group = group.count();
         let numbers = (sent..sent + group).map(|n| (first + n as u64, due(n)));
-        let begin = Instant::now();
         for (number, due) in numbers.clone() {
             if publisher.counts_from_request() {
-                times.note(number, due, begin);
+                times.note(number, due, now);
             } else {
                 times.note_due(number, due);
             }

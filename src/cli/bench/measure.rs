@@ -175,7 +175,14 @@ mod system {
     use nix::time::ClockId;
     use nix::unistd::Pid;
 
+    /// Linux gives out no greater id.
+    const PID_MAX: u32 = 1 << 22;
+
     pub fn cpu(pid: u32) -> Option<Duration> {
+        // The clock of a greater one is that of another: the id is shifted until it fits.
+        if pid > PID_MAX {
+            return None;
+        }
         let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32)).ok()?;
         Some(Duration::from(clock.now().ok()?))
     }

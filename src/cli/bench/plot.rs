@@ -155,7 +155,7 @@ fn draw_bars(area: &Area<'_>, bars: &Bars) -> Drawn {
             let size = if bar < 44 { 11 } else { 14 };
             rest.draw(&Text::new(
                 label,
-                (centre, y(spread.max) - 5),
+                (centre, y(spread.max) - 7),
                 words(size).pos(place),
             ))?;
         }
@@ -216,6 +216,7 @@ fn draw_curves(area: &Area<'_>, curves: &Curves) -> Drawn {
     let most = (most * 1.3).max(least * 10.0);
     let mut chart = ChartBuilder::on(&rest)
         .margin(16)
+        .margin_right(44)
         .x_label_area_size(48)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..nines, (least..most).log_scale())?;
@@ -231,7 +232,7 @@ fn draw_curves(area: &Area<'_>, curves: &Curves) -> Drawn {
         .label_style(words(13))
         .x_labels(nines.ceil() as usize + 1)
         .x_label_formatter(&|nines| percentile(*nines))
-        .y_label_formatter(&|ms| number(Some(*ms)).trim_end_matches(".00").to_owned())
+        .y_label_formatter(&|ms| plain(*ms))
         .draw()?;
     for (n, (_, histogram)) in curves.servers.iter().enumerate() {
         let points = (0..=NINES_STEPS).map(|step| {
@@ -241,6 +242,12 @@ fn draw_curves(area: &Area<'_>, curves: &Curves) -> Drawn {
         chart.draw_series(LineSeries::new(points, colour(n).stroke_width(3)))?;
     }
     Ok(())
+}
+
+/// Without zeros that say nothing.
+fn plain(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// `99.9 %` of three nines.
@@ -267,5 +274,9 @@ mod tests {
         assert_eq!(short(1_234_567.0), "1.2 M");
         assert_eq!(short(98_765.0), "99 k");
         assert_eq!(short(7.5), "7.50");
+        assert_eq!(
+            (plain(100.0).as_str(), plain(0.25).as_str()),
+            ("100", "0.25")
+        );
     }
 }

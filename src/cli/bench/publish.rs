@@ -44,7 +44,8 @@ enum To {
 /// When a number of events was on its way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Published {
-    /// SQL: the answer to COMMIT. HTTP: the request began to be sent.
+    /// SQL: the answer to COMMIT came. HTTP: the request began to be sent, as a server may give events to clients before
+    /// it answers.
     pub at: Instant,
 }
 
@@ -73,14 +74,14 @@ impl Publisher {
         }
     }
 
+    /// Whether events count from when they begin to be sent, and not from when they are answered.
+    pub(super) fn counts_from_request(&self) -> bool {
+        matches!(self.to, To::Http(_))
+    }
+
     /// The number of the next event.
     pub(super) fn next(&self) -> u64 {
         self.next
-    }
-
-    /// Whether events count from when they begin to be sent: some come before the answer does.
-    pub(super) fn counts_from_request(&self) -> bool {
-        matches!(self.to, To::Http(_))
     }
 
     /// Publishes so many events, in as few transactions or requests as can be.
@@ -182,7 +183,7 @@ impl Http {
         })
     }
 
-    /// Sends all, and waits until all are answered. When it began.
+    /// Sends all, and waits until all are answered. When it began to.
     async fn post(&mut self, events: &[(&str, String)]) -> Result<Instant, Error> {
         let (requests, count) = self.requests(events);
         let failed = |source| Error::Io {
@@ -211,8 +212,8 @@ impl Http {
             stream.set_nodelay(true)?;
             stream
         };
+        let begun = Instant::now();
         let (mut reader, mut writer) = stream.split();
-        let begin = Instant::now();
         let write = writer.write_all(requests);
         let answers = &mut self.answers;
         let read = async {
@@ -232,7 +233,7 @@ impl Http {
         if !self.answers.ends {
             self.stream = Some(stream);
         }
-        Ok(begin)
+        Ok(begun)
     }
 
     /// All requests in one piece, and how many they are.
