@@ -1,7 +1,6 @@
-//! What it costs the real server to take a client in, by how it says who it is, and to keep it: processor time for each
-//! connection, with its subscription, and memory while it is idle. `cargo bench --bench connect`; behind `--`, a number
-//! of connections (10,000; over TLS a fifth of it), and words to pick cases by, such as `HS256`. `idle` measures instead
-//! what pings cost, for so many `seconds=60`.
+//! What it costs the real server to take a client in, by how it says who it is, over TLS too: what `rowcast bench connect`
+//! leaves out. Processor time for each connection with its subscription, and its memory. `cargo bench --bench connect`;
+//! behind `--`, a number of connections (10,000; over TLS a fifth of it), and words to pick cases by, such as `ES256`.
 
 #[path = "../tests/auth_tokens/signer.rs"]
 #[expect(
@@ -14,9 +13,8 @@ mod signer;
 mod support;
 
 use std::env;
-use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use serde_json::json;
@@ -37,9 +35,6 @@ const WARM: usize = 200;
 
 /// Handshakes under way at a time.
 const DOOR: usize = 32;
-
-/// How long idle clients are looked at.
-const IDLE_SECONDS: u64 = 60;
 
 /// How a client says who it is.
 #[derive(Clone, Copy, PartialEq)]
@@ -112,8 +107,6 @@ fn main() {
     let words: Vec<_> = env::args().skip(1).filter(|w| w != "--bench").collect();
     let connections = words.iter().find_map(|word| word.parse().ok());
     let connections = connections.unwrap_or(CONNECTIONS);
-    let seconds = words.iter().find_map(|word| word.strip_prefix("seconds="));
-    let seconds = seconds.map_or(IDLE_SECONDS, |word| word.parse().expect("seconds"));
     let picks: Vec<_> = words
         .iter()
         .filter(|word| word.chars().all(char::is_alphanumeric) && word.parse::<usize>().is_err())
@@ -123,13 +116,6 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    if words.iter().any(|word| word == "idle") {
-        println!("{connections} idle clients for {seconds} s");
-        for interval in ["30s", "0s"] {
-            runtime.block_on(idle(interval, connections, Duration::from_secs(seconds)));
-        }
-        return;
-    }
     println!(
         "{:<22} {:>8} {:>10} {:>12} {:>12}",
         "", "clients", "CPU, us", "each CPU-s", "idle, KB"
@@ -147,7 +133,7 @@ fn main() {
 }
 
 async fn measure(case: &Case, connections: usize) {
-    let stand = Stand::start(case.algorithm, case.tls, &[]).await;
+    let stand = Stand::start(case.algorithm, case.tls).await;
     let warm = stand.connect(case.by, 0..WARM).await;
     let (cpu, rss) = (stand.server.cpu(), stand.server.rss_bytes());
     let requests: Vec<_> = (WARM..WARM + connections).collect();
@@ -168,33 +154,6 @@ async fn measure(case: &Case, connections: usize) {
     drop((warm, clients));
 }
 
-async fn idle(interval: &str, connections: usize, time: Duration) {
-    let flags = ["--ping-interval", interval];
-    let stand = Stand::start(Some(Algorithm::HS256), false, &flags).await;
-    let clients = stand.connect(By::Header, 0..connections).await;
-    let mut answering = JoinSet::new();
-    for mut stream in clients {
-        answering.spawn(async move { answer_pings(&mut *stream).await });
-    }
-    // The first pings come after half an interval.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let (cpu, start) = (stand.server.cpu(), Instant::now());
-    tokio::time::sleep(time).await;
-    let spent = stand.server.cpu_since(cpu).as_secs_f64();
-    let minutes = start.elapsed().as_secs_f64() / 60.0;
-    let connected = answering.len();
-    let mut pings = 0;
-    answering.abort_all();
-    while let Some(ended) = answering.join_next().await {
-        pings += usize::from(ended.is_ok());
-    }
-    println!(
-        "  pings every {interval}: {:.0} ms of CPU in a minute ({:.3} % of a core); {connected} connected, {pings} cut off",
-        spent * 1e3 / minutes,
-        spent / start.elapsed().as_secs_f64() * 100.0,
-    );
-}
-
 /// A server, and what it takes to be let in.
 struct Stand {
     server: Process,
@@ -209,11 +168,10 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 impl Stand {
-    async fn start(algorithm: Option<Algorithm>, tls: bool, flags: &[&str]) -> Self {
+    async fn start(algorithm: Option<Algorithm>, tls: bool) -> Self {
         let database = Database::sqlite().await;
         let folder = support::temp_dir();
         let mut all: Vec<String> = ["--log-format", "json"].map(str::to_owned).into();
-        all.extend(flags.iter().map(|&flag| flag.to_owned()));
         let mut file = |flag: &str, name: &str, text: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).expect("a file");
@@ -319,19 +277,4 @@ async fn enter(address: String, tls: Option<TlsConnector>, request: Vec<u8>) -> 
         assert!(read > 0, "refused: {}", String::from_utf8_lossy(&heard));
     }
     stream
-}
-
-/// Pings are all that comes: two bytes, of which the first is 0x89.
-async fn answer_pings(stream: &mut dyn Stream) -> io::Result<()> {
-    let mut buffer = [0; 64];
-    loop {
-        let read = stream.read(&mut buffer).await?;
-        if read == 0 {
-            return Ok(());
-        }
-        for _ in buffer[..read].split(|&byte| byte == 0x89).skip(1) {
-            // Masked with zeros.
-            stream.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await?;
-        }
-    }
 }

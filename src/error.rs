@@ -71,6 +71,23 @@ pub enum Error {
         /// Rows that came after a later one of the same writer.
         out_of_order: u64,
     },
+    /// A server under load did not give every event once and in order to every client.
+    #[error(
+        "find what {server} delivers complete and in order: {lost} events lost, {repeated} repeated, {out_of_order} out \
+         of order, {strays} not asked for"
+    )]
+    Misdelivered {
+        /// Its name.
+        server: String,
+        /// Events that did not come, of all clients.
+        lost: u64,
+        /// Events that came again.
+        repeated: u64,
+        /// Events that came after a later one of their channel.
+        out_of_order: u64,
+        /// Events of channels that the client had not asked for.
+        strays: u64,
+    },
     /// The keys of tokens are not to be had.
     #[error(
         "fetch the keys of tokens from {url}: {why}; is the URL of --jwks-url right, and can this machine reach it? A \

@@ -4,9 +4,10 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use support::example::example;
 use support::npm;
 
 #[test]
@@ -23,7 +24,7 @@ fn the_board_does_what_its_page_says() {
         let mut npm = Command::new("npm");
         npm.args(["run", "--silent", script])
             .current_dir(&web)
-            .env("KANBAN", backend());
+            .env("KANBAN", example("kanban"));
         npm::succeed(&mut npm);
     };
     run("check");
@@ -37,22 +38,4 @@ fn the_types_of_the_board_are_fresh() {
     let arguments = ["gen", "types", "feed.toml", "--out", "web/src/feed.ts"];
     rowcast.args(arguments).arg("--check").current_dir(folder);
     npm::succeed(&mut rowcast);
-}
-
-/// The example. `cargo test` has built it, unless it was asked for this test alone.
-fn backend() -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--example", "kanban"]);
-    // With other features, all would be built again.
-    if !cfg!(feature = "postgres") {
-        cargo.args(["--no-default-features", "--features", "sqlite"]);
-    }
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    npm::succeed(cargo.current_dir(env!("CARGO_MANIFEST_DIR")));
-    // target/debug/deps/kanban-… → target/debug/examples/kanban
-    let own = std::env::current_exe().expect("this program has a path");
-    let profile = own.ancestors().nth(2).expect("it is in deps");
-    profile.join("examples").join("kanban")
 }

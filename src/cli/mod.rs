@@ -2,6 +2,7 @@
 
 mod attach;
 mod banner;
+mod bench;
 mod check;
 mod client;
 mod config;
@@ -61,8 +62,9 @@ struct Cli {
     config: Option<PathBuf>,
 }
 
-/// Commands that read no configuration file: the demo is for those who have none.
-const WITHOUT_FILE: [&str; 1] = ["demo"];
+/// Commands that read no configuration file: the demo is for those who have none, and a benchmark does not load the server
+/// that some file is about.
+const WITHOUT_FILE: [&str; 2] = ["bench", "demo"];
 
 const EXAMPLES: &str = "\
 Try it:
@@ -106,6 +108,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Find out whether every committed row arrives once: writes rows, and follows the feed.
     Verify(Box<verify::VerifyArgs>),
+    /// Put load on a server and measure it: fan-out, latency, connects, catching up, idle clients.
+    Bench(Box<bench::BenchArgs>),
     /// Say how far an event has come for somebody, and what kept it from going further.
     Why(why::WhyArgs),
     /// Print a completion script, for example `rowcast completions bash >> ~/.bashrc`.
@@ -219,6 +223,7 @@ async fn run(cli: Cli, declaration: &clap::Command, sources: &Sources) -> Result
         Some(Command::Gen(args)) => gen_types::run(*args).await,
         Some(Command::Token(args)) => token::run(args).await,
         Some(Command::Why(args)) => why::run(args).await,
+        Some(Command::Bench(args)) => Box::pin(bench::run(*args)).await,
         Some(Command::Verify(args)) => Box::pin(verify::run(*args)).await,
         #[cfg(feature = "sqlite")]
         Some(Command::Demo(args)) => Box::pin(demo::run(args)).await,

@@ -37,9 +37,12 @@ pub(super) fn stop() -> impl Future<Output = ()> {
     }
 }
 
-/// Waits for one, and leaves it to the program what to make of another.
-pub(super) async fn interrupted() {
-    Stops::listen().next().await;
+/// Waits for one, from now on, and leaves it to the program what to make of another.
+pub(super) fn interrupted() -> impl Future<Output = ()> {
+    let mut stops = Stops::listen();
+    async move {
+        stops.next().await;
+    }
 }
 
 /// A signal that ends the program.

@@ -120,13 +120,18 @@ pub(super) async fn run(args: TokenArgs) -> Result<(), Error> {
 }
 
 fn secret() -> Result<(), Error> {
+    anstream::println!("{}", new_secret()?);
+    Ok(())
+}
+
+/// A secret that nobody knows.
+pub(super) fn new_secret() -> Result<String, Error> {
     let mut bytes = [0; SECRET_BYTES];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Error::Io {
         doing: "make a secret".into(),
         source: std::io::Error::other("the system gives no random numbers"),
     })?;
-    anstream::println!("{}", STANDARD.encode(bytes));
-    Ok(())
+    Ok(STANDARD.encode(bytes))
 }
 
 fn mint(args: &MintArgs) -> Result<(), Error> {

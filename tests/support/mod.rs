@@ -7,6 +7,7 @@
 #![allow(unused_imports, reason = "the re-exports below, for the same reason")]
 
 pub mod database;
+pub mod example;
 #[cfg(feature = "sqlite")]
 pub mod feed;
 #[cfg(feature = "postgres")]

@@ -97,6 +97,23 @@ impl ConfigFile {
         Ok(found)
     }
 
+    /// Sees to it that there is nothing but tables `[[name]]`, in a file that has no settings.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where there is.
+    pub(crate) fn only_tables(&self, name: &str) -> Result<(), Error> {
+        match self.entries.iter().find(|entry| entry.key != name) {
+            None => Ok(()),
+            Some(other) => Err(self.error(
+                other.line,
+                format_args!(
+                    "unknown key {:?}; everything here stands in a table [[{name}]]",
+                    other.key
+                ),
+            )),
+        }
+    }
+
     fn section(&self, name: &str) -> Option<(Spanned<Cow<'_, str>>, Spanned<DeValue<'_>>)> {
         // It was parsed before. A tree that is kept would borrow from the text beside it.
         let root = DeTable::parse(&self.text).ok()?.into_inner();
