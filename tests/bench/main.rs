@@ -141,6 +141,9 @@ async fn a_running_server_is_measured() {
         &secret,
         "--max-publishes-per-minute",
         "0",
+        // Every client that is refused counts.
+        "--max-auth-failures",
+        "0",
     ];
     let server = Process::start(&database.url, &flags);
     let pid = server.id().to_string();
