@@ -20,7 +20,7 @@ use fake::{Fake, Mischief};
 const USAGE: i32 = 64;
 
 /// Small, so that all of them together take seconds; and what says that it was measured.
-const COMMANDS: [(&[&str], &[&str], &str); 5] = [
+const COMMANDS: [(&[&str], &[&str], &str); 6] = [
     (
         &[
             "fanout",
@@ -38,6 +38,25 @@ const COMMANDS: [(&[&str], &[&str], &str); 5] = [
         &["latency", "--clients", "50", "--rate", "50", "--for", "1s"],
         &["committed", "p99.9", "each once and in order"],
         "/servers/0/sentMs/p50",
+    ),
+    (
+        &[
+            "latency",
+            "--clients",
+            "50",
+            "--rate",
+            "50",
+            "--for",
+            "1s",
+            "--channels",
+            "20",
+            "--channels-per-client",
+            "3",
+            "--messages",
+            "50",
+        ],
+        &["20 channels, 3 each", "messages of clients"],
+        "/servers/0/answers",
     ),
     (
         &["connect", "--clients", "50", "--rounds", "1"],

@@ -29,6 +29,7 @@ Examples:
   rowcast bench fanout --clients 5000 --batch 1,100    the same, larger
   rowcast bench fanout --channels each                 every client has a channel of its own
   rowcast bench latency --rate 50 --plot latency.svg   from commit to client, as percentiles
+  rowcast bench latency --clients 10000 --channels each --channels-per-client 10 --rate 500 --messages 500 --for 10m
   rowcast bench --database-url postgres://localhost/b  a server of its own, on that database
   rowcast bench --serve-arg=--shards=1 --pin           with flags of `rowcast serve`, on a core of its own
   rowcast bench --url ws://127.0.0.1:3001/ws --pid $(pidof rowcast) --database-url sqlite://rowcast.db
@@ -44,6 +45,7 @@ A file for --beside has a table for each server:
   subscribe = ['{\"channel\":\"{channel}\"}']        # frames; \"hex: 82 14 '{channel}'\" is a binary one
   subscribed = 'ok'                              # what the answer contains
   pong = { when = \"2\", send = \"3\" }              # where pings are messages
+  message = { send = \"2\", answer = \"3\" }         # for latency --messages; else pings of RFC 6455
   publish = { url = \"http://127.0.0.1:{port}/pub/{channel}\", body = \"{payload}\" }   # many = \"lines\": one POST for all
 and, if need be: env, headers, subprotocol, marker, pid, ready (what it writes when it is), ready_seconds.";
 
@@ -98,9 +100,21 @@ pub(super) struct FanoutArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct LatencyArgs {
-    /// Clients that are connected, all to one channel.
+    /// Clients that are connected.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clients())]
     pub clients: u32,
+
+    /// Channels of all clients: a number, or `each` for one of its own for every client. Events go to one after the other.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = channels)]
+    pub channels: Channels,
+
+    /// Channels that one client subscribes to, picked by chance.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub channels_per_client: u32,
+
+    /// Messages a second from clients, each of which has to be answered: pings.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u32).range(..=10_000))]
+    pub messages: u32,
 
     /// Events a second. Each is due at its time, however late the one before it was.
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..=10_000))]

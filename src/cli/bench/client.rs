@@ -40,6 +40,8 @@ pub(super) struct Rules {
     subscribed: Option<Finder<'static>>,
     refused: Vec<Finder<'static>>,
     pong: Option<(Vec<u8>, Vec<u8>)>,
+    /// What the answer to a message contains. None: it is a pong of RFC 6455.
+    answer: Option<Finder<'static>>,
 }
 
 impl Rules {
@@ -51,6 +53,7 @@ impl Rules {
             subscribed: dialect.subscribed.as_deref().map(finder),
             refused: dialect.refused.iter().map(|text| finder(text)).collect(),
             pong: dialect.pong_frame(),
+            answer: dialect.message.as_ref().map(|one| finder(&one.answer)),
         }
     }
 }
@@ -59,6 +62,8 @@ impl Rules {
 pub(super) struct Seen {
     /// Events that came for the first time.
     pub deliveries: u64,
+    /// Messages of clients that were answered.
+    pub answers: u64,
     /// Clients that are subscribed.
     pub open: usize,
     /// Clients that are under way.
@@ -75,6 +80,7 @@ impl Seen {
     pub(super) fn new() -> Self {
         Self {
             deliveries: 0,
+            answers: 0,
             open: 0,
             opening: 0,
             gone: BTreeMap::new(),
@@ -139,6 +145,12 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a frame.
+    pub(super) fn send(&mut self, frame: &[u8]) -> Result<(), String> {
+        self.pending.extend(frame);
+        self.write()
+    }
+
     /// Reads what there is. `is_last`: nothing comes behind it.
     pub(super) fn read(
         &mut self,
@@ -196,6 +208,7 @@ impl Client {
                     push_frame(&mut self.pending, Opcode::Pong, payload);
                     self.write()?;
                 }
+                Frame::Pong if rules.answer.is_none() => seen.answers += 1,
                 Frame::Pong => {}
                 Frame::Close(code, reason) => return Err(describe_close(code, reason)),
             }
@@ -236,6 +249,10 @@ impl Client {
                 .any(|code| find(payload, code.as_bytes()).is_some());
             let advice = if needs_token { TOKEN_ADVICE } else { "" };
             return Err(format!("the server says {}{advice}", shorten(payload)));
+        }
+        if let Some(answer) = &rules.answer {
+            // Several may be in one message.
+            seen.answers += answer.find_iter(payload).count() as u64;
         }
         if let Some((when, answer)) = &rules.pong
             && payload.starts_with(when)

@@ -47,6 +47,7 @@ pub(super) struct Dialect {
     /// What a frame contains that says that a subscription holds.
     pub subscribed: Option<String>,
     pub pong: Option<Pong>,
+    pub message: Option<Message>,
     #[serde(default = "marker")]
     pub marker: String,
     pub publish: Option<PublishSpec>,
@@ -65,6 +66,14 @@ pub(super) struct Pong {
     /// How the message begins that asks for it.
     pub when: String,
     pub send: String,
+}
+
+/// What a client may send at any time, and what its answer contains.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Message {
+    pub send: String,
+    pub answer: String,
 }
 
 /// Where events are sent by POST.
@@ -183,6 +192,10 @@ impl Dialect {
             subscribe: vec![r#"{"type":"subscribe","channels":[{channels}]{since}}"#.into()],
             subscribed: Some("\"type\":\"subscribed\"".into()),
             pong: None,
+            message: Some(Message {
+                send: r#"{"type":"ping"}"#.into(),
+                answer: "\"type\":\"pong\"".into(),
+            }),
             marker: MARKER.into(),
             publish: None,
             refused: &[
@@ -258,6 +271,16 @@ impl Dialect {
         Values::default().push_frame(&pong.send, &mut frame);
         Some((pong.when.clone().into_bytes(), frame))
     }
+
+    /// What a client sends to be answered, as a frame.
+    pub(super) fn message_frame(&self) -> Vec<u8> {
+        let mut frame = Vec::new();
+        match &self.message {
+            Some(message) => Values::default().push_frame(&message.send, &mut frame),
+            None => push_frame(&mut frame, Opcode::Ping, b""),
+        }
+        frame
+    }
 }
 
 /// What serde cannot see.
@@ -285,8 +308,9 @@ fn check(one: &Placed<Dialect>, before: &[Dialect]) -> Result<(), Error> {
         ));
     }
     let answer = dialect.pong.iter().map(|pong| ("pong", &pong.send));
+    let message = dialect.message.iter().map(|one| ("message", &one.send));
     let frames = dialect.subscribe.iter().map(|frame| ("subscribe", frame));
-    for (key, template) in frames.chain(answer) {
+    for (key, template) in frames.chain(answer).chain(message) {
         let Some(hex) = template.strip_prefix("hex:") else {
             continue;
         };

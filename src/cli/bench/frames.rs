@@ -83,6 +83,7 @@ pub(super) fn next_frame(bytes: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'s
 pub(super) enum Opcode {
     Text = 1,
     Binary = 2,
+    Ping = 9,
     Pong = 10,
 }
 

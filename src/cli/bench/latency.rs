@@ -35,7 +35,10 @@ const LEAD: Duration = Duration::from_millis(20);
 struct Report {
     command: &'static str,
     clients: u32,
+    channels: u32,
+    channels_per_client: u32,
     events_per_second: u32,
+    messages_per_second: u32,
     seconds: f64,
     payload_bytes: u32,
     /// Whether it was ended before its time.
@@ -56,27 +59,45 @@ struct Server {
     /// The median by that of the base, of pairs of turns: 1 is as late, more is later.
     ratio: Option<Spread>,
     cpu_micros_per_delivery: Option<f64>,
+    /// Messages of its clients, and how many of them were answered.
+    messages: u64,
+    answers: u64,
+    /// What it did in each turn of five seconds.
+    turns: Vec<Turn>,
+}
+
+/// One turn of a server: whether it changes as time goes by.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Turn {
+    /// From when events were committed.
+    p50_ms: f64,
+    p99_ms: f64,
+    rss_bytes: Option<u64>,
+    /// Of one core, user and kernel.
+    cpu_percent: Option<f64>,
 }
 
 /// What one server did.
 struct Samples {
     sent: Histogram<u64>,
     due: Histogram<u64>,
-    /// Of each turn, in microseconds.
-    medians: Vec<f64>,
     events: u64,
     cpu_micros: Vec<f64>,
+    messages: u64,
+    answers: u64,
+    turns: Vec<Turn>,
 }
 
 pub(super) async fn run(args: LatencyArgs) -> Result<(), Error> {
     let shape = Shape {
         clients: args.clients,
-        channels: 1,
-        channels_per_client: 1,
+        channels: args.channels.count(args.clients),
+        channels_per_client: args.channels_per_client,
         payload_bytes: args.payload_bytes,
         together: true,
     };
-    let bench = Bench::new(args.common, shape)?;
+    let bench = Bench::new(args.common.clone(), shape)?;
     bench.check_publishing()?;
     bench.introduce();
     let turns = args.length.as_secs_f64() / TURN.as_secs_f64();
@@ -89,7 +110,7 @@ pub(super) async fn run(args: LatencyArgs) -> Result<(), Error> {
     'all: for turn in 1..=turns {
         for (stand, samples) in stands.iter_mut().zip(&mut samples) {
             progress.say(format!("{}: turn {turn} of {turns}", stand.name()));
-            measure(&bench, stand, args.rate, events, samples).await?;
+            measure(&bench, stand, &args, events, samples).await?;
             progress.step();
             if bench.is_stopped() || stand.faults.any() || !stand.load.seen.gone.is_empty() {
                 break 'all;
@@ -109,16 +130,22 @@ pub(super) async fn run(args: LatencyArgs) -> Result<(), Error> {
         due_ms: Percentiles::of(&own.due),
         ratio: (n != base)
             .then(|| {
-                let pairs = own.medians.iter().zip(&samples[base].medians);
-                Spread::of(pairs.map(|(own, base)| own / base))
+                let pairs = own.turns.iter().zip(&samples[base].turns);
+                Spread::of(pairs.map(|(own, base)| own.p50_ms / base.p50_ms))
             })
             .flatten(),
         cpu_micros_per_delivery: Spread::of(own.cpu_micros.iter().copied()).map(|s| s.median),
+        messages: own.messages,
+        answers: own.answers,
+        turns: own.turns.clone(),
     });
     let report = Report {
         command: "latency",
         clients: args.clients,
+        channels: bench.shape.channels,
+        channels_per_client: args.channels_per_client,
         events_per_second: args.rate,
+        messages_per_second: args.messages,
         seconds: args.length.as_secs_f64(),
         payload_bytes: args.payload_bytes,
         stopped: bench.is_stopped(),
@@ -147,7 +174,7 @@ pub(super) async fn run(args: LatencyArgs) -> Result<(), Error> {
 async fn measure(
     bench: &Bench,
     stand: &mut Stand,
-    rate: u32,
+    args: &LatencyArgs,
     count: usize,
     samples: &mut Samples,
 ) -> Result<(), Error> {
@@ -159,8 +186,10 @@ async fn measure(
     let before = stand.load.seen.deliveries;
     let clocks = stand.clocks();
     let stop = Arc::clone(&bench.stop);
-    let publishing = tokio::spawn(publish(publisher, rate, count, times, stop));
+    stand.begin_chatter(args.messages);
+    let publishing = tokio::spawn(publish(publisher, args.rate, count, times, stop));
     stand.receive()?;
+    let (messages, answers) = stand.end_chatter()?;
     let sent = joined(publishing)
         .await
         .map_err(|error| stand.about(error))?;
@@ -171,10 +200,18 @@ async fn measure(
         .cpu_micros
         .extend(cpu_micros_each(&spent, deliveries));
     samples.events += sent;
+    samples.messages += messages;
+    samples.answers += answers;
     if let Some(latency) = stand.load.seen.latency.take() {
-        samples
-            .medians
-            .push(latency.sent.value_at_quantile(0.5) as f64);
+        let Percentiles { p50, p99, .. } = Percentiles::of(&latency.sent);
+        samples.turns.push(Turn {
+            p50_ms: p50,
+            p99_ms: p99,
+            rss_bytes: stand.rss_bytes(),
+            cpu_percent: spent
+                .cpu
+                .map(|cpu| cpu.as_secs_f64() / spent.time.as_secs_f64() * 100.0),
+        });
         samples.sent += latency.sent;
         samples.due += latency.due;
     }
@@ -224,9 +261,11 @@ impl Samples {
         Self {
             sent: histogram(),
             due: histogram(),
-            medians: Vec::new(),
             events: 0,
             cpu_micros: Vec::new(),
+            messages: 0,
+            answers: 0,
+            turns: Vec::new(),
         }
     }
 }
@@ -234,8 +273,11 @@ impl Samples {
 impl Report {
     fn print(&self, bench: &Bench) {
         anstream::println!(
-            "{} clients, {} events a second for {} s each, payloads of {} bytes; milliseconds",
+            "{} clients, {} channel{}, {} each, {} events a second for {} s each, payloads of {} bytes; milliseconds",
             thousands(self.clients.into()),
+            thousands(self.channels.into()),
+            if self.channels == 1 { "" } else { "s" },
+            self.channels_per_client,
             thousands(self.events_per_second.into()),
             number(Some(self.seconds)),
             self.payload_bytes
@@ -273,7 +315,47 @@ impl Report {
             }
         }
         table.print();
+        for server in &self.servers {
+            server.print_drift();
+        }
         let abouts: Vec<_> = self.servers.iter().map(|s| s.about.clone()).collect();
         print_verdict(bench, &abouts);
+    }
+}
+
+impl Server {
+    /// What was answered, and whether anything grows: the first turns and the last ones.
+    fn print_drift(&self) {
+        let name = &self.about.name;
+        if self.messages > 0 {
+            anstream::println!(
+                "{name}: {} messages of clients, {} answered",
+                thousands(self.messages),
+                thousands(self.answers)
+            );
+        }
+        let few = self.turns.len() / 5;
+        if few == 0 {
+            return;
+        }
+        let median = |turns: &[Turn], of: fn(&Turn) -> Option<f64>| {
+            Spread::of(turns.iter().filter_map(of)).map(|spread| spread.median)
+        };
+        let change = |of: fn(&Turn) -> Option<f64>| {
+            let last = &self.turns[self.turns.len() - few..];
+            format!(
+                "{} → {}",
+                number(median(&self.turns[..few], of)),
+                number(median(last, of))
+            )
+        };
+        let seconds = few as u64 * TURN.as_secs();
+        anstream::println!(
+            "{name}: in the first and the last {seconds} s: p50 {} ms, p99 {} ms, memory {} MB, CPU {} %",
+            change(|turn| Some(turn.p50_ms)),
+            change(|turn| Some(turn.p99_ms)),
+            change(|turn| Some(turn.rss_bytes? as f64 / 1e6)),
+            change(|turn| turn.cpu_percent),
+        );
     }
 }

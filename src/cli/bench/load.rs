@@ -39,7 +39,18 @@ pub(super) struct Load {
     rules: Rules,
     address: SocketAddr,
     stop: Arc<AtomicBool>,
+    chatter: Option<Chatter>,
     pub seen: Seen,
+}
+
+/// Messages of clients at a steady pace, from one after the other.
+struct Chatter {
+    frame: Vec<u8>,
+    per_second: f64,
+    start: Instant,
+    sent: u64,
+    /// Answers that there were before.
+    answers: u64,
 }
 
 impl Load {
@@ -59,8 +70,40 @@ impl Load {
             rules: Rules::new(dialect),
             address,
             stop,
+            chatter: None,
             seen: Seen::new(),
         })
+    }
+
+    /// From now on clients send so many of these frames a second while they receive.
+    pub(super) fn begin_chatter(&mut self, frame: Vec<u8>, per_second: u32) {
+        self.chatter = (per_second > 0).then(|| Chatter {
+            frame,
+            per_second: per_second.into(),
+            start: Instant::now(),
+            sent: 0,
+            answers: self.seen.answers,
+        });
+    }
+
+    /// No more of them. Waits for the answers, and gives how many were sent and how many answered.
+    pub(super) fn end_chatter(&mut self, patience: Duration) -> Result<(u64, u64), Error> {
+        let Some(chatter) = self.chatter.take() else {
+            return Ok((0, 0));
+        };
+        let answered = |seen: &Seen| seen.answers - chatter.answers;
+        let mut changed = Instant::now();
+        while answered(&self.seen) < chatter.sent
+            && changed.elapsed() < patience
+            && !self.is_stopped()
+        {
+            let before = self.seen.answers;
+            self.turn(TURN)?;
+            if self.seen.answers != before {
+                changed = Instant::now();
+            }
+        }
+        Ok((chatter.sent, answered(&self.seen)))
     }
 
     /// Connects clients, so many at a time, and waits until all are subscribed.
@@ -113,6 +156,7 @@ impl Load {
     pub(super) fn receive(&mut self, deliveries: u64, patience: Duration) -> Result<bool, Error> {
         let (mut before, mut changed) = (self.seen.deliveries, Instant::now());
         while self.seen.deliveries < deliveries {
+            self.chat();
             self.turn(TURN)?;
             if self.seen.deliveries != before {
                 before = self.seen.deliveries;
@@ -122,6 +166,27 @@ impl Load {
             }
         }
         Ok(true)
+    }
+
+    /// Sends the messages that are due.
+    fn chat(&mut self) {
+        let Some(chatter) = &mut self.chatter else {
+            return;
+        };
+        let due = (chatter.start.elapsed().as_secs_f64() * chatter.per_second) as u64;
+        while chatter.sent < due && self.seen.open > 0 {
+            let number = chatter.sent as usize % self.clients.len();
+            let client = &mut self.clients[number];
+            chatter.sent += 1;
+            if client.state != State::Open {
+                // It is counted as sent, and never answered.
+                continue;
+            }
+            if let Err(why) = client.send(&chatter.frame) {
+                self.lose(number, why);
+                return;
+            }
+        }
     }
 
     /// Does what is to be done just now, and waits so long at most for more.
@@ -136,7 +201,8 @@ impl Load {
                 });
             }
         }
-        for event in &self.events {
+        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
             let Some(client) = self.clients.get_mut(event.token().0) else {
                 continue;
             };
@@ -153,16 +219,23 @@ impl Load {
                 result = client.read(&mut self.buffer, &self.rules, &mut self.seen, is_last);
             }
             if let Err(why) = result {
-                match client.state {
-                    State::Open => self.seen.open -= 1,
-                    _ => self.seen.opening -= 1,
-                }
-                client.state = State::Gone;
-                let _ = self.poll.registry().deregister(&mut client.socket);
-                *self.seen.gone.entry(why).or_default() += 1;
+                self.lose(event.token().0, why);
             }
         }
+        self.events = events;
         Ok(())
+    }
+
+    /// A client was cut off.
+    fn lose(&mut self, number: usize, why: String) {
+        let client = &mut self.clients[number];
+        match client.state {
+            State::Open => self.seen.open -= 1,
+            _ => self.seen.opening -= 1,
+        }
+        client.state = State::Gone;
+        let _ = self.poll.registry().deregister(&mut client.socket);
+        *self.seen.gone.entry(why).or_default() += 1;
     }
 
     /// Answers pings, and takes what else there is, without waiting.

@@ -265,6 +265,18 @@ impl Stand {
         Ok(complete)
     }
 
+    /// From now on its clients send messages while they receive.
+    pub(super) fn begin_chatter(&mut self, per_second: u32) {
+        let frame = self.target.dialect.message_frame();
+        self.load.begin_chatter(frame, per_second);
+    }
+
+    /// Ends it, and gives how many messages were sent and how many answered.
+    pub(super) fn end_chatter(&mut self) -> Result<(u64, u64), Error> {
+        let ended = self.load.end_chatter(self.patience);
+        ended.map_err(|error| self.about(error))
+    }
+
     /// Closes the books of all that was published so far.
     pub(super) async fn close_books(&mut self) -> Result<(), Error> {
         let end = self.publisher()?.lock().await.next();
