@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
@@ -11,6 +11,11 @@ use tokio::sync::Notify;
 /// A write to the log comes before its commit can be seen, half of the time by less than this. Timers of tokio are no finer
 /// than a millisecond.
 const VISIBLE_AFTER: Duration = Duration::from_micros(300);
+
+/// A commit of many rows is hundreds of writes, and can be seen after the last of them. So where writes follow each other,
+/// twice as long as before is waited for more, up to this.
+const ANNOUNCED_AFTER_MAX: Duration = Duration::from_millis(2);
+const FOLLOWS_WITHIN: Duration = Duration::from_millis(5);
 
 /// Notifies whenever somebody writes to the database's write-ahead log. The log may come and go, so its folder is
 /// watched.
@@ -24,14 +29,22 @@ pub(super) fn watch_log(
     let mut log_name = name.to_owned();
     log_name.push("-wal");
     let log = folder.join(log_name);
+    let (mut wait, mut announced) = (VISIBLE_AFTER, None::<Instant>);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // An error may stand for events that were dropped.
         let concerns_log = event.map_or(true, |event| {
             !event.kind.is_access() && event.paths.contains(&log)
         });
         if concerns_log {
+            wait = match announced {
+                Some(before) if before.elapsed() < FOLLOWS_WITHIN => {
+                    (wait * 2).min(ANNOUNCED_AFTER_MAX)
+                }
+                _ => VISIBLE_AFTER,
+            };
             // This thread has nothing else to do, and what is written meanwhile is announced together.
-            std::thread::sleep(VISIBLE_AFTER);
+            std::thread::sleep(wait);
+            announced = Some(Instant::now());
             written.notify_one();
         }
     })?;
