@@ -147,6 +147,25 @@ async fn channels_are_shared_out() {
     }
 }
 
+/// Postgres writes JSON in its own way.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_its_own_may_be_on_postgres() {
+    let database = Database::postgres().await;
+    let flags = [
+        "--clients",
+        "20",
+        "--rounds",
+        "1",
+        "--batch",
+        "5",
+        "--database-url",
+        &database.url,
+    ];
+    let table = good(&output(bench(&flags)).await, &flags);
+    assert!(table.contains("each once and in order"), "{table}");
+}
+
 /// With its own keys, its own database, and its process.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_server_is_measured() {

@@ -6,8 +6,8 @@ use memchr::memmem::Finder;
 /// Longer frames are a mistake, in bytes.
 const FRAME_BYTES_MAX: u64 = 64 << 20;
 
-/// Digits of the greatest number, and what ends it.
-const NUMBER_BYTES_MAX: usize = 21;
+/// A space, the digits of the greatest number, and what ends it.
+const NUMBER_BYTES_MAX: usize = 22;
 
 /// What came.
 #[derive(Debug, PartialEq, Eq)]
@@ -183,7 +183,10 @@ fn first_number(marker: &Finder<'_>, bytes: &[u8], is_whole: bool) -> Found {
     let mut from = 0;
     while let Some(offset) = marker.find(&bytes[from..]) {
         let start = from + offset;
-        let digits_start = start + marker.needle().len();
+        let marker_end = start + marker.needle().len();
+        // As Postgres writes JSON of its own: with a space.
+        let spaces = usize::from(bytes.get(marker_end) == Some(&b' '));
+        let digits_start = marker_end + spaces;
         let digits = &bytes[digits_start..];
         let length = digits.iter().take_while(|b| b.is_ascii_digit()).count();
         let end = digits_start + length;
@@ -318,7 +321,7 @@ mod tests {
     #[test]
     fn a_stream_may_be_cut_into_messages_anywhere() {
         let text =
-            b"MSG {\"n\":11,\"x\":\"y\"}\r\nMSG {\"n\":12,\"x\":\"\"n\"}\r\nMSG {\"n\":13}\r\n";
+            b"MSG {\"n\":11,\"x\":\"y\"}\r\nMSG {\"n\": 12,\"x\":\"\"n\"}\r\nMSG {\"n\":13}\r\n";
         for cut in 0..=text.len() {
             for second in cut..=text.len() {
                 let parts = [&text[..cut], &text[cut..second], &text[second..]];

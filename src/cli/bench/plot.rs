@@ -14,7 +14,7 @@ use crate::error::Error;
 const SIZE: (u32, u32) = (960, 480);
 
 /// Dark enough on white, light enough on black.
-const COLOURS: [RGBColor; 8] = [
+const COLOURS: [RGBColor; 10] = [
     RGBColor(59, 130, 246),
     RGBColor(234, 138, 22),
     RGBColor(22, 163, 116),
@@ -23,6 +23,8 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(100, 132, 160),
     RGBColor(190, 150, 20),
     RGBColor(20, 160, 180),
+    RGBColor(150, 90, 60),
+    RGBColor(120, 170, 60),
 ];
 
 /// Of words and axes, readable on both.
