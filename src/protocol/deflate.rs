@@ -172,7 +172,10 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_or_made_up_is_not_inflated() {
-        let text = (0..90).map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        let text = (0..90)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         let whole = deflated(text.as_bytes());
         assert_eq!(inflated(&whole), Ok(text));
         for end in 0..whole.len() {
