@@ -24,4 +24,4 @@ EXPOSE 3001
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/local/bin/rowcast"]
 CMD ["serve"]
-# No HEALTHCHECK: there is nothing to ask with, and orchestrators ask GET /healthz and /readyz themselves.
+# No HEALTHCHECK: orchestrators ask GET /healthz and /readyz themselves, and docs/ops/compose.yaml asks with bash.

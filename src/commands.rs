@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{BoxStream, StreamExt as _};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::auth::{Identity, Revocation, Revocations};
 use crate::broadcaster::Broadcaster;
@@ -16,13 +17,23 @@ use crate::event::{Audience, EventId};
 use crate::hub::{Ending, Hub};
 use crate::source::{
     Command, Commands, Committed, DatabaseConfig, NewCommand, Order, SUBJECT_BYTES_MAX,
-    open_commands,
+    StreamConfig, open_commands,
 };
 use crate::stats::Counters;
 use crate::tail::{LOOK_TIMEOUT, within};
 
 /// How often the commands are read though nothing tells that there are others: some have expired.
 const READ_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a server that reads a stream waits at start to be told whom to refuse.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between two looks, though there are wake-ups: small talk comes in bursts.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A look for what is new reads so many ids back: each server has at most one command on its way, and they commit in any order.
+/// What commits later still is found by its mark, within the poll interval.
+const IDS_UNDER_WAY: i64 = 32;
 
 /// How often those that have expired are deleted, give or take half of it: servers that were started together need not
 /// work together.
@@ -59,7 +70,8 @@ impl Desk {
     }
 
     /// Orders something. A revocation counts for `valid`, after which no token that it concerns should be in use. It is
-    /// committed when this returns, and carried out here at once, on other servers within a poll interval.
+    /// committed when this returns, and carried out here at once, on other servers as soon as they are woken, or within a poll
+    /// interval.
     pub async fn issue(&self, order: Order, valid: Duration) -> Result<i64, Error> {
         if let Order::RevokeUser(subject)
         | Order::RevokeToken(subject)
@@ -97,9 +109,14 @@ pub(crate) struct Follower {
     issued: Arc<Notify>,
     revocations: Revocations,
     counters: Arc<Counters>,
-    /// As it was before the commands were read last.
+    /// As it was before all commands were read last.
     mark: String,
+    /// When that was.
     read: Instant,
+    /// When the mark was looked at.
+    looked: Instant,
+    /// The highest id that was read.
+    last: i64,
     /// Those that have been carried out: by id and time, as a file may be replaced.
     done: HashSet<(i64, i64)>,
 }
@@ -110,11 +127,12 @@ impl Follower {
     /// # Errors
     /// When they cannot be read: then nobody can tell who is to be let in.
     pub async fn start(
-        database: &DatabaseConfig,
+        stream: Option<&StreamConfig>,
+        database: Option<&DatabaseConfig>,
         revocations: Revocations,
         counters: Arc<Counters>,
     ) -> Result<(Self, Desk), Error> {
-        let table = open_commands(database)?;
+        let table = open_commands(stream, database)?;
         let issued = Arc::<Notify>::default();
         let mut follower = Self {
             table: Arc::clone(&table),
@@ -123,31 +141,70 @@ impl Follower {
             counters,
             mark: String::new(),
             read: Instant::now(),
+            looked: Instant::now(),
+            last: 0,
             done: HashSet::new(),
         };
-        follower.read().await?;
+        // Whoever relays may have begun just now.
+        let deadline = Instant::now() + stream.map_or(Duration::ZERO, |_| START_TIMEOUT);
+        while let Err(error) = follower.read().await {
+            if Instant::now() >= deadline {
+                return Err(error);
+            }
+            sleep(RETRY_FIRST).await;
+        }
         Ok((follower, Desk { table, issued }))
     }
 
-    /// Follows the table until it is dropped. Errors are logged and do not end it; who is shut out meanwhile stays so.
-    pub async fn run(mut self, broadcaster: Broadcaster, hub: Hub, interval: Duration) {
+    /// Follows the table until it is dropped: looks once an interval, and whenever it is woken. Errors are logged and do not end
+    /// it; who is shut out meanwhile stays so.
+    pub async fn run(
+        self,
+        broadcaster: Broadcaster,
+        hub: Hub,
+        interval: Duration,
+        mut wakes: BoxStream<'static, ()>,
+    ) {
+        let issued = Arc::clone(&self.issued);
+        // Beside it, so that what a wake-up takes is never left half done.
+        let listen = async {
+            while wakes.next().await.is_some() {
+                issued.notify_one();
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = listen => {}
+            () = self.follow(broadcaster, hub, interval) => {}
+        }
+    }
+
+    async fn follow(mut self, broadcaster: Broadcaster, hub: Hub, interval: Duration) {
         let issued = Arc::clone(&self.issued);
         let mut failures = 0_u32;
         let mut failing: Option<Instant> = None;
         let mut said = false;
         let mut forget = Instant::now() + forget_interval();
         let mut carried_out = 0_u32;
+        let mut looked = Instant::now();
         loop {
             let wait = match failures.checked_sub(1) {
-                None => interval,
+                None => interval.saturating_sub(self.looked.elapsed()),
                 Some(before) => RETRY_FIRST
                     .saturating_mul(1 << before.min(16))
                     .min(RETRY_MAX)
                     .mul_f64(fastrand::f64()),
             };
             // Woken also while it retries: who has just issued a command has reached the database.
-            let _ = timeout(wait, issued.notified()).await;
-            match self.look().await {
+            let is_woken = timeout(wait, issued.notified()).await.is_ok();
+            sleep_until(looked + PAUSE).await;
+            looked = Instant::now();
+            let found = if is_woken && failures == 0 && self.looked.elapsed() < interval {
+                self.look_ahead().await
+            } else {
+                self.look().await
+            };
+            match found {
                 Ok(fresh) => {
                     if said {
                         tracing::info!(attempts = failures, "commands can be read again");
@@ -187,6 +244,7 @@ impl Follower {
     async fn look(&mut self) -> Result<Vec<Command>, Error> {
         let doing = "look for commands";
         let mark = within(doing, LOOK_TIMEOUT, self.table.mark()).await?;
+        self.looked = Instant::now();
         if mark == self.mark && self.read.elapsed() < READ_INTERVAL {
             return Ok(Vec::new());
         }
@@ -196,17 +254,38 @@ impl Follower {
         Ok(fresh)
     }
 
+    /// The same, of the newest ones only: it costs the same however many there are.
+    async fn look_ahead(&mut self) -> Result<Vec<Command>, Error> {
+        let doing = "look for new commands";
+        let back = self.last.saturating_sub(IDS_UNDER_WAY);
+        let mut newest = within(doing, LOOK_TIMEOUT, self.table.valid_after(back)).await?;
+        newest.retain(|command| !self.done.contains(&key(command)));
+        if newest.iter().any(|command| revocation(command).is_some()) {
+            // Who is shut out is known as a whole.
+            return self.read().await;
+        }
+        self.note(&newest);
+        Ok(newest)
+    }
+
     async fn read(&mut self) -> Result<Vec<Command>, Error> {
         let doing = "read the commands";
-        let valid = within(doing, LOOK_TIMEOUT, self.table.valid()).await?;
+        let mut valid = within(doing, LOOK_TIMEOUT, self.table.valid()).await?;
         self.read = Instant::now();
         self.revocations
             .replace(valid.iter().filter_map(revocation).collect());
-        let key = |command: &Command| (command.id, command.created_at_ms);
-        let known = valid.iter().map(key).collect();
-        let done = std::mem::replace(&mut self.done, known);
-        let is_fresh = |command: &Command| !done.contains(&key(command));
-        Ok(valid.into_iter().filter(is_fresh).collect())
+        let done = std::mem::take(&mut self.done);
+        self.last = 0;
+        self.note(&valid);
+        valid.retain(|command| !done.contains(&key(command)));
+        Ok(valid)
+    }
+
+    /// Notes that these are done.
+    fn note(&mut self, commands: &[Command]) {
+        self.done.extend(commands.iter().map(key));
+        let last = commands.iter().map(|command| command.id).max();
+        self.last = self.last.max(last.unwrap_or_default());
     }
 
     async fn carry_out(&self, order: Order, broadcaster: &Broadcaster, hub: &Hub) {
@@ -246,6 +325,10 @@ impl Follower {
 
 fn forget_interval() -> Duration {
     FORGET_INTERVAL.mul_f64(0.5 + fastrand::f64())
+}
+
+fn key(command: &Command) -> (i64, i64) {
+    (command.id, command.created_at_ms)
 }
 
 fn revocation(command: &Command) -> Option<Revocation> {

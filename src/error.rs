@@ -26,6 +26,24 @@ pub enum Error {
         /// What the driver says.
         source: sqlx::Error,
     },
+    /// Redis did not answer, or refused something.
+    #[error("{doing}, at {redis}: {why}")]
+    Stream {
+        /// What rowcast was doing, for example "read the stream".
+        doing: &'static str,
+        /// Its URL, without the password.
+        redis: String,
+        /// What the driver says.
+        why: String,
+    },
+    /// A server that reads a stream was given no database.
+    #[error(
+        "{doing}: this server reads a stream and has no database; give it one with --database-url, or ask a server that has one"
+    )]
+    NoDatabase {
+        /// What rowcast was to do, for example "insert events".
+        doing: &'static str,
+    },
     /// The database is there, but not usable as it is. The text says why and what to do.
     #[error("use the database: {0}")]
     Unusable(String),
@@ -35,6 +53,9 @@ pub enum Error {
     /// A window is of another life of the database than the present one.
     #[error("read on: the database was restarted or replaced meanwhile")]
     EpochChanged,
+    /// What came after a position is not kept any more, where it was to be read from.
+    #[error("read on: what comes next is not kept any more")]
+    Gone,
     /// No progress within the time allowed. The connection is given up and opened anew.
     #[error("{doing}: no answer within {seconds} s")]
     Timeout {

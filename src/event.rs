@@ -347,14 +347,23 @@ pub enum ChannelError {
 
 fn check_name(name: &str) -> Result<(), ChannelError> {
     check_length(name)?;
-    for part in name.split(':') {
-        if part.is_empty() {
-            return Err(ChannelError::Empty);
+    let mut begins_part = true;
+    for (at, byte) in name.bytes().enumerate() {
+        match byte {
+            b':' if begins_part => return Err(ChannelError::Empty),
+            b':' => begins_part = true,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'@' | b'/' | b'-' => {
+                begins_part = false;
+            }
+            _ => {
+                // What is before it is ASCII, so a character begins here.
+                let character = name[at..].chars().next().unwrap_or_default();
+                return Err(ChannelError::Character { character });
+            }
         }
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.@/-".contains(c);
-        if let Some(character) = part.chars().find(|&c| !allowed(c)) {
-            return Err(ChannelError::Character { character });
-        }
+    }
+    if begins_part {
+        return Err(ChannelError::Empty);
     }
     Ok(())
 }

@@ -28,8 +28,11 @@ mod http;
 mod hub;
 mod limits;
 mod metrics;
+mod presence;
 mod protocol;
 mod publisher;
+#[cfg(feature = "redis")]
+mod relay;
 mod retention;
 mod server;
 mod session;
@@ -53,6 +56,7 @@ pub use http::{
     PublishOptions, Site, TlsFiles, routes, routes_with,
 };
 pub use hub::{Hub, HubOptions};
+pub use presence::PresenceOptions;
 pub use protocol::{
     Base, ClientSpec, CloseCode, PresetError, PresetSpec, Presets, RequestSpec, ServerSpec, Unknown,
 };

@@ -29,7 +29,8 @@ const INSERTIONS_MAX: usize = 64;
 /// Publishes. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Publisher {
-    insert: Arc<dyn Insert>,
+    /// None where there is no table.
+    insert: Option<Arc<dyn Insert>>,
     desk: Desk,
     broadcaster: Broadcaster,
     turns: Arc<Semaphore>,
@@ -52,12 +53,12 @@ impl Publisher {
     /// # Errors
     /// When the database can be none of ours.
     pub fn new(
-        database: &DatabaseConfig,
+        database: Option<&DatabaseConfig>,
         desk: Desk,
         broadcaster: Broadcaster,
     ) -> Result<Self, Error> {
         Ok(Self {
-            insert: open_insert_lazily(database)?,
+            insert: database.map(open_insert_lazily).transpose()?,
             desk,
             broadcaster,
             turns: Arc::new(Semaphore::new(INSERTIONS_MAX)),
@@ -67,6 +68,10 @@ impl Publisher {
 
     /// Inserts events in one transaction. It is not given up when whoever asked for it is gone.
     pub async fn publish(&self, events: Vec<NewEvent>) -> Result<Published, InsertError> {
+        let Some(insert) = self.insert.clone() else {
+            let doing = "insert events";
+            return Err(InsertError::Failed(Error::NoDatabase { doing }));
+        };
         let counters = self.broadcaster.counters();
         let turn = timeout(TURN_TIMEOUT, Arc::clone(&self.turns).acquire_owned()).await;
         // It is never closed.
@@ -80,7 +85,7 @@ impl Publisher {
         let own = self.clone();
         let inserting = tokio::spawn(async move {
             let _turn = turn;
-            let inserted = timeout(INSERT_TIMEOUT, own.insert.insert(&events)).await;
+            let inserted = timeout(INSERT_TIMEOUT, insert.insert(&events)).await;
             let inserted = inserted.unwrap_or(Err(InsertError::Unknown(Error::Timeout {
                 doing: "insert events",
                 seconds: INSERT_TIMEOUT.as_secs(),
@@ -100,7 +105,7 @@ impl Publisher {
         let fresh = rows.iter().filter(|row| !row.is_duplicate).count();
         counters.events_published.add(fresh as u64);
         // Asked after the commit: whatever is committed at it has the events among it.
-        let cursor = self.broadcaster.table().edge().await.ok();
+        let cursor = self.broadcaster.table().committed().await.ok();
         Ok(Published { rows, cursor })
     }
 

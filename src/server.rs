@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::Authenticator;
 use crate::broadcaster::Broadcaster;
@@ -17,11 +18,20 @@ use crate::config::{AdminConfig, AdminListen, AdminToken, Config};
 use crate::error::Error;
 use crate::http::{self, Admin, Console, Endpoints, Gate, Offers, Tls};
 use crate::hub::Hub;
+use crate::presence::Keeper;
 use crate::publisher::Publisher;
+#[cfg(feature = "redis")]
+use crate::relay::Relay;
+#[cfg(feature = "redis")]
+use crate::source::Migrate;
 use crate::{retention, source};
 
 /// Connections the system accepts for us while we are busy. Thousands may come at once after a restart.
 const BACKLOG: u32 = 4096;
+
+/// How long a relay may take to append what it has, and to leave the lead to another: some milliseconds, unless Redis and the
+/// database are away.
+const RELAY_STOP_MAX: Duration = Duration::from_secs(7);
 
 /// A server that is ready: its port is bound and its feed has begun.
 pub struct Server {
@@ -35,10 +45,12 @@ pub struct Server {
     reload: Reload,
     grace_period: Duration,
     admin_address: Option<SocketAddr>,
-    /// The administration, which answers until the last client is gone.
-    admin: JoinSet<()>,
+    /// Tasks that go on until the last client is gone: the administration, and who is on which channel.
+    lasting: JoinSet<()>,
     /// Tasks that serve nobody and end with the server, or when it is dropped.
     chores: JoinSet<()>,
+    /// The relay, if it is one, and what has it append what it has and leave the lead to another.
+    relay: (JoinSet<()>, Arc<Notify>),
 }
 
 impl Server {
@@ -59,29 +71,69 @@ impl Server {
         let network = config.network.clone();
         let loopback = config.listen.ip().is_loopback();
         let gate = Gate::with(authenticator.clone(), network, loopback)?;
-        let source = source::open(&config.database, config.migrate).await?;
+        let (stream, database) = (config.stream.as_ref(), config.database.as_ref());
+        let source = source::open_feed(stream, database, config.migrate).await?;
+        let command_wakes = source.command_wakes();
         let broadcaster = Broadcaster::start(source, config.poll_interval).await?;
-        let hub = Hub::with_presets(&broadcaster, config.hub, &config.presets);
+        let keeper = match (&config.presence, database) {
+            (Some(options), Some(database)) => {
+                let counters = broadcaster.counters();
+                Some(Keeper::start(database, options.clone(), counters).await?)
+            }
+            _ => None,
+        };
+        let (keeper, presence) = keeper.unzip();
+        let hub = Hub::with_presence(&broadcaster, config.hub, &config.presets, presence);
         let mut chores = JoinSet::new();
         let (follower, desk) = Follower::start(
-            &config.database,
+            stream,
+            database,
             authenticator.revocations(),
             broadcaster.counters(),
         )
         .await?;
         let interval = config.poll_interval.max;
-        chores.spawn(follower.run(broadcaster.clone(), hub.clone(), interval));
-        let publisher = Publisher::new(&config.database, desk.clone(), broadcaster.clone())?;
-        let mut admin = JoinSet::new();
+        chores.spawn(follower.run(broadcaster.clone(), hub.clone(), interval, command_wakes));
+        let publisher = Publisher::new(database, desk.clone(), broadcaster.clone())?;
+        let mut lasting = JoinSet::new();
+        if let Some(keeper) = keeper {
+            let (to, feed) = (hub.clone(), hub.clone());
+            lasting.spawn(keeper.run(
+                interval,
+                async move |news| to.tell_presence(news).await,
+                move || feed.readiness().is_reading(),
+            ));
+        }
+        #[cfg_attr(
+            not(feature = "redis"),
+            expect(unused_mut, reason = "there is no relay")
+        )]
+        let (mut relays, stop_relay) = (JoinSet::new(), Arc::<Notify>::default());
         let mut admin_address = None;
         if let Some((listener, address)) = administration {
             let token = config.admin.token.as_ref().map(AdminToken::expose);
             admin_address = Some(address);
-            admin.spawn(Admin::new(&hub, desk, token).serve(listener));
+            lasting.spawn(Admin::new(&hub, desk, token).serve(listener));
         }
-        if let Some(retention) = config.retention {
-            let database = config.database.clone();
+        if let (Some(retention), Some(database)) = (config.retention, config.database.clone()) {
             chores.spawn(retention::run(database, retention, broadcaster.counters()));
+        }
+        #[cfg(feature = "redis")]
+        if let (Some(relay), Some(database)) = (&config.relay, database) {
+            let table = source::open(database, Migrate::Off).await?;
+            let (stream, retain) = (&relay.stream, relay.retain.clone());
+            let counters = broadcaster.counters();
+            let relay = Relay::start(
+                table,
+                database,
+                stream,
+                retain,
+                config.poll_interval,
+                counters,
+            )
+            .await?;
+            let stop = Arc::clone(&stop_relay);
+            relays.spawn(relay.run(async move { stop.notified().await }));
         }
         Ok(Self {
             listener,
@@ -99,11 +151,12 @@ impl Server {
             publisher,
             console: config
                 .console
-                .then(|| Console::new(&config.database, config.poll_interval.max)),
+                .then(|| Console::new(database, config.poll_interval.max)),
             grace_period: config.grace_period,
             admin_address,
-            admin,
+            lasting,
             chores,
+            relay: (relays, stop_relay),
         })
     }
 
@@ -174,8 +227,9 @@ impl Server {
             console,
             reload: Reload { gate, tls, .. },
             grace_period,
-            admin,
+            lasting,
             mut chores,
+            relay: (mut relays, stop_relay),
             ..
         } = self;
         let mut deadline = Instant::now();
@@ -192,14 +246,20 @@ impl Server {
             chores.shutdown().await;
             tracing::info!(connections = broadcaster.client_count(), "shutting down");
             hub.readiness().begin_shutdown();
-            hub.drain(grace_period).await;
+            stop_relay.notify_one();
+            let relayed = async {
+                // What it has not appended by then another will.
+                let _ = timeout(RELAY_STOP_MAX, relays.join_next()).await;
+                relays.shutdown().await;
+            };
+            tokio::join!(relayed, hub.drain(grace_period));
         })
         .await;
         while broadcaster.client_count() > 0 && Instant::now() < deadline {
             sleep(Duration::from_millis(20)).await;
         }
         tracing::debug!(stats = ?broadcaster.stats(), "what happened");
-        drop(admin);
+        drop(lasting);
         tracing::info!("stopped");
     }
 }

@@ -266,4 +266,16 @@ counters! {
     commands,
     /// Times the orders of administrators could not be read.
     command_errors,
+    /// Whether this server's relay leads: 1 or 0. See `--relay`.
+    relay_leading: gauge,
+    /// Events that its relay has appended to the stream.
+    relay_events,
+    /// Entries that its relay has appended: batches of events, and those without that tell that it lives.
+    relay_entries,
+    /// Times its relay could not reach the stream.
+    relay_errors,
+    /// Members of all channels with presence now, on any server of the database. See `--presence`.
+    presence_members: gauge,
+    /// Times it could not be written or read who is on which channel.
+    presence_errors,
 }

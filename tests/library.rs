@@ -591,7 +591,7 @@ impl Source for Gated {
                     self.at_the_gate.notify_one();
                     self.gate.notified().await;
                 }
-                Ok(Ok(Event {
+                Ok(Ok(Arc::new(Event {
                     id: EventId(id),
                     channels: Channels::parse("tasks").expect("a good name"),
                     kind: "task.created".into(),
@@ -603,7 +603,7 @@ impl Source for Gated {
                     origin: None,
                     transaction: None,
                     created_at: String::new(),
-                }))
+                })))
             })
             .boxed()
     }

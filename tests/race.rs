@@ -259,7 +259,7 @@ mod postgres {
             })
             .flat_map(|rows| {
                 futures_util::stream::iter(rows.into_iter().map(|row| {
-                    Ok(Ok(Event {
+                    Ok(Ok(Arc::new(Event {
                         id: EventId(row.get(0)),
                         channels: rowcast::Channels::parse(row.get(1)).expect("a good channel"),
                         kind: "race.run".into(),
@@ -271,7 +271,7 @@ mod postgres {
                         origin: None,
                         transaction: None,
                         created_at: String::new(),
-                    }))
+                    })))
                 }))
             })
             .boxed()

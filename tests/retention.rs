@@ -1,6 +1,7 @@
 //! The promises of `rowcast::source::Prune`, kept by every implementation, and what the server and the command make of
 //! it: what is old goes and nothing else, writers and feeds go on meanwhile, and whoever missed something can tell.
 
+#[macro_use]
 mod support;
 
 use std::process::Stdio;
@@ -16,27 +17,7 @@ use support::{Connection, Database, until, within};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-macro_rules! contract {
-    ($($name:ident)*) => {
-        #[cfg(feature = "postgres")]
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Database::postgres().await).await;
-            })*
-        }
-
-        #[cfg(feature = "sqlite")]
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Database::sqlite().await).await;
-            })*
-        }
-    };
-}
-
-contract! {
+on_both! {
     what_is_old_goes_and_nothing_else
     a_dry_run_only_counts
     what_the_position_does_not_know_stays
@@ -518,7 +499,11 @@ async fn a_role_that_may_not_delete_is_told_and_serves() {
     let mut config = Config::new(rowcast::DatabaseConfig::new(&url).expect("a URL"));
     config.migrate = Migrate::Off;
     config.listen.set_port(0);
-    let error = open_prune(&config.database, Migrate::Off).await;
+    let error = open_prune(
+        config.database.as_ref().expect("it has a table"),
+        Migrate::Off,
+    )
+    .await;
     let error = error.err().expect("it is refused").to_string();
     let grant = format!("the role {role} may not delete events; GRANT DELETE ON events TO {role}");
     assert!(error.contains(&grant), "{error}");

@@ -1,6 +1,7 @@
 //! The promises of `rowcast::source::Source`, kept by every implementation: each test of this file runs on Postgres and
 //! on SQLite. What only one of them can be asked is in `source_contract/`.
 
+#[macro_use]
 mod support;
 
 #[cfg(feature = "postgres")]
@@ -24,30 +25,12 @@ use rowcast::{
 use serde_json::value::RawValue;
 use support::{Connection, Database, within};
 
-macro_rules! contract {
-    ($($name:ident)*) => {
-        #[cfg(feature = "postgres")]
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Database::postgres().await).await;
-            })*
-        }
-
-        #[cfg(feature = "sqlite")]
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(super::Database::sqlite().await).await;
-            })*
-        }
-    };
-}
-
 #[path = "source_contract/commands.rs"]
 mod commands;
+#[path = "source_contract/presences.rs"]
+mod presences;
 
-contract! {
+on_both! {
     a_window_has_what_was_committed_between_its_edges
     adjacent_windows_neither_overlap_nor_skip
     a_window_read_again_has_the_same_rows
@@ -464,7 +447,7 @@ fn is_on(event: &Event, patterns: &[ChannelPattern]) -> bool {
     channels.any(|channel| patterns.iter().any(|pattern| pattern.matches(channel)))
 }
 
-fn events_of(rows: Vec<Row>) -> Vec<Event> {
+fn events_of(rows: Vec<Row>) -> Vec<Arc<Event>> {
     let good = |row: Row| row.unwrap_or_else(|bad| panic!("{bad:?}"));
     rows.into_iter().map(good).collect()
 }
@@ -788,7 +771,7 @@ async fn every_column_arrives(database: Database) {
         trace_id: None,
         origin: None,
         ..
-    } = bare
+    } = &**bare
     else {
         panic!("what was not given is not there: {bare:?}")
     };
@@ -819,7 +802,7 @@ async fn times_are_utc_with_milliseconds(database: Database) {
     let rows = read(&source, window(&start, &end)).await;
     let mut times = rows
         .into_iter()
-        .map(|row| row.expect("the rows are good").created_at);
+        .map(|row| row.expect("the rows are good").created_at.clone());
     for (time, expected) in given {
         assert_eq!(times.next().as_deref(), Some(expected), "{time}");
     }

@@ -1,12 +1,14 @@
 // The table of docs/BENCHMARKS.md, of what is in target/bench. `node benches/peers/table.mjs` prints it, and measures
 // nothing.
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 
 export const FOLDER = `${process.env.CARGO_TARGET_DIR ?? "target"}/bench`;
 
 const DOCUMENT = "docs/BENCHMARKS.md";
+/** The plot of the README. */
+const PLOT = "docs/images/fanout.svg";
 const BEGIN = "<!-- Written by benches/peers/run. -->";
 const END = "<!-- Until here. -->";
 
@@ -77,7 +79,8 @@ export function writeTable() {
     throw new Error(`${DOCUMENT} lacks the lines ${BEGIN} and ${END}, between which the table goes`);
   }
   writeFileSync(DOCUMENT, `${before}${BEGIN}\n\n${table()}\n\n${END}${after}`);
-  console.log(`${DOCUMENT} has the table`);
+  copyFileSync(`${FOLDER}/batches.svg`, PLOT);
+  console.log(`${DOCUMENT} has the table, ${PLOT} the plot`);
 }
 
 /** What was delivered and what failed, when, on what, and of which versions. */

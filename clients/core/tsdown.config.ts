@@ -1,4 +1,4 @@
-// How the package is built: four entries, as ESM and CommonJS, each with types.
+// How the package is built: five entries, as ESM and CommonJS, each with types.
 
 import { existsSync } from "node:fs";
 import { transform } from "esbuild";
@@ -7,6 +7,7 @@ import { defineConfig } from "tsdown";
 const entries = {
   index: "src/index.ts",
   fallback: "src/fallback/index.ts",
+  presence: "src/presence/index.ts",
   tabs: "src/tabs/index.ts",
   testing: "src/testing/index.ts",
 };

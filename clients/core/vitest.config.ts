@@ -9,6 +9,7 @@ const BUILT: Record<string, string> = {
   "../src/index.js": "index",
   "../../src/index.js": "index",
   "../src/fallback/index.js": "fallback",
+  "../src/presence/index.js": "presence",
   "../src/tabs/index.js": "tabs",
   "../src/testing/index.js": "testing",
 };

@@ -60,6 +60,10 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
                 match reading.ended().await {
                     Ended::Complete => listener.cursor = window.upto,
                     Ended::TurnLost => {}
+                    Ended::Failed(Error::Gone) => {
+                        tracing::warn!("what a listener was to read is not kept any more; it goes on behind it");
+                        listener.cursor = window.upto;
+                    }
                     Ended::Failed(error) => {
                         tracing::debug!(%error, "a listener could not read on from the table; trying again");
                         sleep(CATCH_UP_RETRY).await;

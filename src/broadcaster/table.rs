@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{BoxStream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -13,8 +12,8 @@ use super::Shared;
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::event::{ChannelPattern, Event};
-use crate::source::{Row, Window};
-use crate::tail::{LOOK_TIMEOUT, ROW_TIMEOUT, within};
+use crate::source::Window;
+use crate::tail::{LOOK_TIMEOUT, next_row, within};
 
 /// Most events of a page, and most bytes of payload, give or take an event.
 const PAGE_EVENTS_MAX: usize = 500;
@@ -71,17 +70,34 @@ impl Table {
         self.ask(doing, self.shared.source.rebase(cursor)).await
     }
 
+    /// Has the feed look at once, for whoever knows that there is something.
+    pub fn wake(&self) {
+        self.shared.woken.notify_one();
+    }
+
     /// The position just after everything committed so far.
     pub async fn edge(&self) -> Result<Cursor, Error> {
         let doing = "ask for the present position";
         self.ask(doing, self.shared.source.edge()).await
     }
 
+    /// The position just after everything committed so far, where [`Table::edge`] may be behind it.
+    pub async fn committed(&self) -> Result<Cursor, Error> {
+        let doing = "ask for the present position";
+        self.ask(doing, self.shared.source.committed()).await
+    }
+
+    /// Whether somebody may have been at this position.
+    pub async fn has_reached(&self, cursor: &Cursor) -> Result<bool, Error> {
+        let doing = "ask for the present position";
+        self.ask(doing, self.shared.source.has_reached(cursor))
+            .await
+    }
+
     /// Whether nothing after this position has been pruned. Asked after rows were read, it answers for them too.
     pub async fn retains(&self, cursor: &Cursor) -> Result<bool, Error> {
         let doing = "look up what was pruned";
-        let watermark = self.ask(doing, self.shared.source.watermark()).await?;
-        Ok(watermark.is_none_or(|watermark| cursor.reaches(&watermark)))
+        self.ask(doing, self.shared.source.retains(cursor)).await
     }
 
     /// Asks the database something small, when it is one's turn.
@@ -120,14 +136,6 @@ impl Reading {
     }
 }
 
-/// As the stream gives it; a connection that is dead, though nobody said so, is an error.
-async fn next_row(rows: &mut BoxStream<'_, Result<Row, Error>>) -> Option<Result<Row, Error>> {
-    let next = async { rows.next().await.transpose() };
-    within("read what was missed", ROW_TIMEOUT, next)
-        .await
-        .transpose()
-}
-
 async fn read(
     shared: Arc<Shared>,
     window: Window,
@@ -146,13 +154,16 @@ async fn read(
     let mut page = Vec::new();
     let mut bytes = 0;
     let mut page_began = Instant::now();
-    while let Some(row) = next_row(&mut rows).await {
+    while let Some(row) = next_row("read what was missed", &mut rows)
+        .await
+        .transpose()
+    {
         let began = *began.get_or_insert_with(Instant::now);
         match row {
             Ok(Err(_counted_by_the_tail)) => {}
             Ok(Ok(event)) => {
                 bytes += event.payload.get().len();
-                page.push(Arc::new(event));
+                page.push(event);
                 if page.len() < PAGE_EVENTS_MAX && bytes < PAGE_BYTES_MAX {
                     continue;
                 }
@@ -189,7 +200,7 @@ mod tests {
     use crate::source::{Row, Source};
     use crate::tail::PollInterval;
     use futures_util::future::BoxFuture;
-    use futures_util::stream::{self, BoxStream};
+    use futures_util::stream::{self, BoxStream, StreamExt as _};
     use serde_json::value::RawValue;
     use tokio::time::sleep;
 
@@ -209,7 +220,7 @@ mod tests {
 
         fn rows(&self, _window: Window) -> BoxStream<'_, Result<Row, Error>> {
             let row = |id| {
-                Ok(Ok(Event {
+                Ok(Ok(Arc::new(Event {
                     id: EventId(id),
                     channels: Channels::parse("tasks").expect("a good name"),
                     kind: "t".into(),
@@ -221,7 +232,7 @@ mod tests {
                     origin: None,
                     transaction: None,
                     created_at: String::new(),
-                }))
+                })))
             };
             stream::once(sleep(TURN_MAX * 2))
                 .flat_map(move |()| stream::iter((1..=ROWS).map(row)))

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, stderr};
 
 use anstyle::{AnsiColor, Style};
 
+use crate::config::Config;
 use crate::server::Server;
 use crate::source::DatabaseConfig;
 
@@ -11,7 +12,8 @@ const NAME: Style = AnsiColor::Cyan.on_default().bold();
 const DIM: Style = Style::new().dimmed();
 
 /// Prints the banner on a terminal, or logs the same as fields elsewhere.
-pub(super) fn print(server: &Server, database: &DatabaseConfig) {
+pub(super) fn print(server: &Server, config: &Config) {
+    let database = config.database.as_ref();
     let address = server.address();
     let cursor = server.broadcaster().cursor();
     let (ws, http) = if server.is_encrypted() {
@@ -19,10 +21,16 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
     } else {
         ("ws", "http")
     };
-    let table = match &database.schema {
+    let schema = database.and_then(|database| database.schema.as_deref());
+    let table = match schema {
         Some(schema) => format!("{schema}.events"),
         None => "events".to_owned(),
     };
+    let url = database.map_or_else(|| "none".to_owned(), |database| database.url.to_string());
+    let stream = config.stream.as_ref().map_or_else(
+        || "none".to_owned(),
+        |stream| format!("{} at {}", stream.name, stream.url),
+    );
     let admin = server
         .admin_address()
         .map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));
@@ -47,7 +55,8 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
             health = %format_args!("{http}://{address}/healthz"),
             stats = %format_args!("{http}://{address}/api/v1/ws/stats"),
             admin,
-            database = %database.url,
+            stream,
+            database = url,
             table,
             %cursor,
             "ready"
@@ -57,12 +66,18 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "rowcast".to_owned());
-    let url = &database.url;
-    let set_url = url_for_shell(database);
-    let schema = database
-        .schema
-        .as_ref()
-        .map_or(String::new(), |schema| format!(" --schema {schema}"));
+    let set_url = database.map_or_else(
+        || "--database-url \"$DATABASE_URL\"".to_owned(),
+        url_for_shell,
+    );
+    let set_schema = schema.map_or(String::new(), |schema| format!(" --schema {schema}"));
+    let source = match (&config.stream, database) {
+        (None, _) => format!("  Database   {url}\n  Table      {table}"),
+        (Some(_), None) => format!("  Stream     {stream}"),
+        (Some(_), Some(_)) => {
+            format!("  Stream     {stream}\n  Database   {url}\n  Table      {table}")
+        }
+    };
     let line = |(url, preset): &(String, &str)| {
         format!("  WebSocket  {NAME}{url}{NAME:#} {DIM}({preset}){DIM:#}\n")
     };
@@ -75,11 +90,10 @@ pub(super) fn print(server: &Server, database: &DatabaseConfig) {
   Health     {http}://{address}/healthz
   Counters   {http}://{address}/api/v1/ws/stats
   Admin      {admin}
-  Database   {url}
-  Table      {table} {DIM}(from cursor {cursor} on){DIM:#}
+{source} {DIM}(from cursor {cursor} on){DIM:#}
 
   See events arrive:   {program} tail --url {ws}://{address}/ws
-  Make one arrive:     {program} emit {set_url}{schema} tasks task.created '{{\"title\": \"hello\"}}'
+  Make one arrive:     {program} emit {set_url}{set_schema} tasks task.created '{{\"title\": \"hello\"}}'
   Or with any client:  INSERT INTO {table} (channel, type, payload) VALUES ('tasks', 'task.created', '{{}}');
 ",
         version = env!("CARGO_PKG_VERSION"),

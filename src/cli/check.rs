@@ -12,7 +12,7 @@ use crate::config::{Config, ConfigFile, ServeArgs};
 use crate::error::Error;
 use crate::http::{NetworkOptions, check_tls, connections_of_open_files, read_origins};
 use crate::source::doctor::{Verdict, Wanted, absent_file, examine};
-use crate::source::{DatabaseConfig, Migrate};
+use crate::source::{DatabaseConfig, Migrate, StreamConfig, end_of_stream};
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
@@ -44,7 +44,12 @@ pub(super) async fn run(mut args: CheckArgs, file: Option<Arc<ConfigFile>>) -> R
     } else {
         port(&config, &mut report);
     }
-    database(&config.database, config.migrate, &mut report).await;
+    if let Some(stream) = &config.stream {
+        self::stream(stream, config.database.is_some(), &mut report).await;
+    }
+    if let Some(database) = &config.database {
+        self::database(database, config.migrate, &mut report).await;
+    }
     match report.problems {
         0 => Ok(()),
         1 => Err(Error::Unready("1 problem".into())),
@@ -138,6 +143,21 @@ fn port(config: &Config, report: &mut Report) {
     match TcpListener::bind(address) {
         Ok(_) => Report::ok(format!("{address} is free")),
         Err(source) => report.problem(Error::Bind { address, source }.to_string(), None),
+    }
+}
+
+async fn stream(stream: &StreamConfig, has_table: bool, report: &mut Report) {
+    let name = format!("the stream {:?} at {}", stream.name, stream.url);
+    let advice = "`rowcast relay` writes it";
+    match end_of_stream(stream).await {
+        Ok(Some(cursor)) => Report::ok(format!("{name} is there, to the position {cursor}")),
+        Ok(None) if has_table => Report::hint(&format!("{name} is not there yet"), Some(advice)),
+        Ok(None) => report.problem(format!("{name} is not there"), Some(advice)),
+        Err(error) if has_table => Report::hint(
+            &format!("cannot {error}"),
+            Some("the server would begin with the table"),
+        ),
+        Err(error) => report.problem(format!("cannot {error}"), None),
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         "sqlite://{}",
         folder.path().join("demo.db").display()
     ))?;
-    let mut config = Config::new(database);
+    let mut config = Config::new(database.clone());
     config.listen = args.listen;
     let server = match Server::start(&config).await {
         Err(Error::Bind { .. }) => {
@@ -61,7 +61,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         }
         started => started?,
     };
-    banner::print(&server, &config.database);
+    banner::print(&server, &config);
     let wanted = Wanted {
         url: format!("ws://{}/ws", server.address()),
         channels: vec!["*".to_owned()],
@@ -69,7 +69,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         token: None,
         name: "rowcast demo",
     };
-    let writer = source::open_insert(&config.database, Migrate::Off).await?;
+    let writer = source::open_insert(&database, Migrate::Off).await?;
     let format = if stdout().is_terminal() {
         Format::Lines
     } else {
@@ -80,7 +80,7 @@ pub(super) async fn run(args: DemoArgs) -> Result<(), Error> {
         left: args.count,
     };
     let result = tokio::select! {
-        () = server.run(signals::stop()) => Ok(()),
+        () = server.run(signals::stop("telling clients to reconnect")) => Ok(()),
         result = follow(wanted, &mut printer) => result,
         Err(error) = write(writer.as_ref()) => Err(error),
     };

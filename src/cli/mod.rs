@@ -16,6 +16,7 @@ mod gen_types;
 mod log;
 mod migrate;
 mod prune;
+mod relay;
 mod serve;
 mod signals;
 mod tail;
@@ -89,6 +90,8 @@ enum Command {
     Attach(Box<attach::AttachArgs>),
     /// Remove the triggers of a captured table.
     Detach(attach::DetachArgs),
+    /// Relay the table into a stream in Redis, which many servers read in its place.
+    Relay(Box<relay::RelayCommand>),
     /// Look whether the database is fit for a feed, and mend what a restore or a failover left behind.
     Doctor(doctor::DoctorArgs),
     /// Look whether everything is there that `rowcast serve` would need with these flags, and change nothing.
@@ -217,6 +220,7 @@ async fn run(cli: Cli, declaration: &clap::Command, sources: &Sources) -> Result
         Some(Command::Prune(args)) => prune::run(args).await,
         Some(Command::Attach(args)) => attach::run(*args).await,
         Some(Command::Detach(args)) => attach::run_detach(args).await,
+        Some(Command::Relay(args)) => relay::run(*args, file).await,
         Some(Command::Doctor(args)) => doctor::run(args).await,
         Some(Command::Emit(args)) => emit::run(args).await,
         Some(Command::Tail(args)) => tail::run(args).await,

@@ -16,7 +16,7 @@ pub(super) async fn run(mut args: ServeArgs, file: Option<Arc<ConfigFile>>) -> R
     raise_open_files_limit();
     let server = Server::start(&config).await?;
     // Whoever is told that it is ready may send signals at once.
-    let stopping = signals::stop();
+    let stopping = signals::stop("telling clients to reconnect");
     let reloading = signals::reload_at_hangup(server.reload_handle(), file);
     if config.auth.is_none() {
         if server.address().ip().is_loopback() {
@@ -26,13 +26,18 @@ pub(super) async fn run(mut args: ServeArgs, file: Option<Arc<ConfigFile>>) -> R
         } else {
             tracing::warn!("public: everybody who reaches this address can read every channel");
         }
+        if config.presence.is_some() {
+            tracing::warn!(
+                "no key: presence is of users, and without tokens nobody is one; with --jwt-secret-file there are some"
+            );
+        }
         if config.network.publish.public {
             tracing::warn!(
                 "public: everybody who reaches this address can publish to every channel"
             );
         }
     }
-    banner::print(&server, &config.database);
+    banner::print(&server, &config);
     signals::ready(&format!("serving {}", server.address()));
     let watching = signals::watchdog(server.canary());
     tokio::select! {

@@ -16,15 +16,12 @@ use crate::server::Reload;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Waits for Ctrl-C or a polite kill, from now on. A second one ends the program at once, with the exit code of one killed
-/// by it.
-pub(super) fn stop() -> impl Future<Output = ()> {
+/// by it. `status` is what it does from then on, for systemd.
+pub(super) fn stop(status: &'static str) -> impl Future<Output = ()> {
     let mut stops = Stops::listen();
     async move {
         let signal = stops.next().await;
-        notify(&[
-            NotifyState::Stopping,
-            NotifyState::Status("telling clients to reconnect"),
-        ]);
+        notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
         tracing::info!(
             signal = signal.name,
             "stopping; a second signal ends it at once"

@@ -23,6 +23,9 @@ const AGE_LONGEST: Duration = Duration::from_hours(24 * 36_500);
 /// More would be no difference of clocks but a longer life of every token.
 const LEEWAY_LONGEST: Duration = Duration::from_mins(10);
 
+/// Shorter ones make a server that is busy for a moment one that is gone.
+const PRESENCE_TTL_SHORTEST: Duration = Duration::from_secs(1);
+
 /// Times beyond it are a mistake in the unit.
 const TIME_LONGEST: Duration = Duration::from_hours(1);
 
@@ -84,6 +87,16 @@ pub(super) fn time(text: &str) -> Result<Duration, String> {
     match duration(text, "10s or 500ms")? {
         time if time > TIME_LONGEST => Err("it is 1h at most".into()),
         time => Ok(time),
+    }
+}
+
+/// How long users stay whose server is not heard of.
+pub(super) fn presence_ttl(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        ttl if ttl < PRESENCE_TTL_SHORTEST => Err(
+            "servers are waited for 1s at least; one that is busy for a moment is not gone".into(),
+        ),
+        ttl => Ok(ttl),
     }
 }
 

@@ -6,6 +6,9 @@ mod auth;
 mod duration;
 mod file;
 mod network;
+mod presence;
+mod relay;
+mod stream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,9 +20,10 @@ use crate::auth::AuthOptions;
 use crate::error::Error;
 use crate::http::{EndpointSpec, Endpoints, NetworkOptions};
 use crate::hub::HubOptions;
+use crate::presence::PresenceOptions;
 use crate::protocol::{PresetSpec, Presets};
 use crate::retention::Retention;
-use crate::source::{DatabaseConfig, DatabaseUrl, Migrate};
+use crate::source::{DatabaseConfig, DatabaseUrl, Migrate, StreamConfig};
 use crate::tail::PollInterval;
 
 pub use admin::{AdminArgs, AdminConfig, AdminListen, AdminToken};
@@ -33,6 +37,9 @@ pub(crate) use file::{
     Lines, Refusal, Sections, Sources, closest, default_file, error_at, schema, syntax_error,
 };
 pub use network::NetworkArgs;
+pub use presence::PresenceArgs;
+pub use relay::{RelayArgs, RelayConfig, RetainArgs, ServeRelayArgs};
+pub use stream::StreamArgs;
 
 use duration::{ping_interval, poll_interval, retain};
 
@@ -45,8 +52,12 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 /// Everything a server needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the events are.
-    pub database: DatabaseConfig,
+    /// Where the events are. None: the feed is read from a stream, and from nowhere else.
+    pub database: Option<DatabaseConfig>,
+    /// The stream that the feed is read from in place of the table.
+    pub stream: Option<StreamConfig>,
+    /// The stream that the table is relayed into, if this server relays.
+    pub relay: Option<RelayConfig>,
     /// What to do with the tables at start.
     pub migrate: Migrate,
     /// Where to listen.
@@ -57,6 +68,8 @@ pub struct Config {
     pub hub: HubOptions,
     /// Which events are deleted: none, unless told.
     pub retention: Option<Retention>,
+    /// On which channels it is known who is there: on none, unless told.
+    pub presence: Option<PresenceOptions>,
     /// The administration.
     pub admin: AdminConfig,
     /// Whose tokens to accept. None: nobody is asked, and everybody may read everything.
@@ -78,12 +91,15 @@ impl Config {
     #[must_use]
     pub fn new(database: DatabaseConfig) -> Self {
         Self {
-            database,
+            database: Some(database),
+            stream: None,
+            relay: None,
             migrate: Migrate::Auto,
             listen: DEFAULT_LISTEN,
             poll_interval: PollInterval::default(),
             hub: HubOptions::default(),
             retention: None,
+            presence: None,
             admin: AdminConfig::default(),
             auth: None,
             network: NetworkOptions::default(),
@@ -115,12 +131,38 @@ pub struct DatabaseArgs {
     pub schema: Option<String>,
 }
 
+/// How often to look. Shared by the commands that read the table for long.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Speed")]
+pub struct LookArgs {
+    /// Longest time an event can go unseen: how often to look at the table when nothing happens.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL")]
+    pub poll_interval: Duration,
+
+    /// How often to look while events flow. Postgres takes some 0.1 ms of its own for a look.
+    #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL_MIN")]
+    pub poll_interval_min: Duration,
+
+    /// Be woken by writers between two looks. Off spares Postgres a connection that listens, which PgBouncer in transaction
+    /// mode cannot give.
+    #[arg(long, value_enum, default_value = "auto", env = "ROWCAST_WAKE")]
+    pub wake: Wake,
+}
+
 /// Flags of `rowcast serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     /// Which database.
     #[command(flatten)]
     pub database: DatabaseArgs,
+
+    /// Which stream in place of the table.
+    #[command(flatten)]
+    pub stream: StreamArgs,
+
+    /// Which stream to write.
+    #[command(flatten)]
+    pub relay: ServeRelayArgs,
 
     /// What to do with the tables at start: create or update them, only check them, or take them as they are.
     #[arg(
@@ -183,24 +225,9 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub network: NetworkArgs,
 
-    /// Longest time an event can go unseen: how often to look at the table when nothing happens.
-    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL", help_heading = "Speed")]
-    pub poll_interval: Duration,
-
-    /// How often to look while events flow. Postgres takes some 0.1 ms of its own for a look.
-    #[arg(long, value_name = "DURATION", default_value = "5ms", value_parser = poll_interval, env = "ROWCAST_POLL_INTERVAL_MIN", help_heading = "Speed")]
-    pub poll_interval_min: Duration,
-
-    /// Be woken by writers between two looks. Off spares Postgres a connection that listens, which
-    /// PgBouncer in transaction mode cannot give.
-    #[arg(
-        long,
-        value_enum,
-        default_value = "auto",
-        env = "ROWCAST_WAKE",
-        help_heading = "Speed"
-    )]
-    pub wake: Wake,
+    /// How often to look.
+    #[command(flatten)]
+    pub look: LookArgs,
 
     /// Tasks that write to sockets. [default: one for every core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256), env = "ROWCAST_SHARDS", help_heading = "Speed")]
@@ -249,6 +276,10 @@ pub struct ServeArgs {
     )]
     pub max_replay: Option<u64>,
 
+    /// Who is on which channel.
+    #[command(flatten)]
+    pub presence: PresenceArgs,
+
     /// The administration.
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -291,13 +322,28 @@ impl DatabaseArgs {
     /// # Errors
     /// [`Error::Config`] when there is none at that URL that we can use.
     pub fn config(&self) -> Result<DatabaseConfig, Error> {
-        let url = match &self.database_url {
-            Some(url) => DatabaseUrl::parse(url)?,
-            None => match std::env::var("DATABASE_URL") {
-                Ok(url) if !url.is_empty() => DatabaseUrl::parse(&url)?,
-                _ => DatabaseUrl::parse(DEFAULT_DATABASE_URL)?,
-            },
-        };
+        match self.named()? {
+            Some(config) => Ok(config),
+            None => self.at(DatabaseUrl::parse(DEFAULT_DATABASE_URL)?),
+        }
+    }
+
+    /// The same, where a database is named.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is none at that URL that we can use.
+    pub fn named(&self) -> Result<Option<DatabaseConfig>, Error> {
+        let url = self.database_url.clone();
+        let url = url.or_else(|| {
+            std::env::var("DATABASE_URL")
+                .ok()
+                .filter(|url| !url.is_empty())
+        });
+        url.map(|url| self.at(DatabaseUrl::parse(&url)?))
+            .transpose()
+    }
+
+    fn at(&self, url: DatabaseUrl) -> Result<DatabaseConfig, Error> {
         if self.schema.as_ref().is_some_and(String::is_empty) {
             return Err(Error::Config(
                 "--schema is empty; leave it out for the connection's own".into(),
@@ -311,18 +357,45 @@ impl DatabaseArgs {
     }
 }
 
+impl LookArgs {
+    /// What these flags mean.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it would be oftener while nothing happens than while events flow.
+    pub fn interval(&self) -> Result<PollInterval, Error> {
+        let (max, min) = (self.poll_interval, self.poll_interval_min);
+        if min > max {
+            return Err(Error::Config(format!(
+                "--poll-interval-min {} is longer than --poll-interval {}; it is the interval while events flow, so make it shorter",
+                humantime::format_duration(min),
+                humantime::format_duration(max),
+            )));
+        }
+        Ok(PollInterval { max, min })
+    }
+}
+
 impl TryFrom<ServeArgs> for Config {
     type Error = Error;
 
     fn try_from(args: ServeArgs) -> Result<Self, Error> {
-        let mut database = args.database.config()?;
-        database.wake = args.wake == Wake::Auto;
-        if args.poll_interval_min > args.poll_interval {
-            return Err(Error::Config(format!(
-                "--poll-interval-min {} is longer than --poll-interval {}; it is the interval while events flow, so make it shorter",
-                humantime::format_duration(args.poll_interval_min),
-                humantime::format_duration(args.poll_interval),
-            )));
+        let stream = args.stream.config()?;
+        let mut database = match &stream {
+            Some(_) => args.database.named()?,
+            None => Some(args.database.config()?),
+        };
+        if let Some(database) = &mut database {
+            database.wake = args.look.wake == Wake::Auto;
+        } else if !args.presence.presence.is_empty() {
+            return Err(Error::Config(
+                "--presence is kept in the database, and a server that reads --source has none; add --database-url".into(),
+            ));
+        } else if args.retain.is_some() {
+            return Err(Error::Config(
+                "--retain deletes events from the table, and a server that reads --source has none; add --database-url, or \
+                 leave it to `rowcast prune` or a server beside the database"
+                    .into(),
+            ));
         }
         let auth = args.auth.authenticator_options()?;
         let (presets, endpoints) = connecting(args.file.as_deref(), auth.is_some())?;
@@ -350,9 +423,11 @@ impl TryFrom<ServeArgs> for Config {
         let retention = args.retain.map(|keep| {
             let mut retention = Retention::keep(keep);
             // A feed that is not woken reads that late.
-            retention.grace = retention.grace.max(args.poll_interval * 2);
+            retention.grace = retention.grace.max(args.look.poll_interval * 2);
             retention
         });
+        let relay = args.relay.config(&args.stream.stream, database.as_ref())?;
+        let poll_interval = args.look.interval()?;
         let defaults = HubOptions::default();
         let hello_timeout = args.network.handshake_timeout;
         Ok(Self {
@@ -362,14 +437,14 @@ impl TryFrom<ServeArgs> for Config {
             console: args.console == ConsoleSwitch::On,
             grace_period: args.network.grace_period,
             retention,
+            presence: args.presence.options(),
             admin: args.admin.try_into()?,
             database,
+            stream,
+            relay,
             migrate: args.migrate,
             listen: args.listen,
-            poll_interval: PollInterval {
-                max: args.poll_interval,
-                min: args.poll_interval_min,
-            },
+            poll_interval,
             hub: HubOptions {
                 shards: args.shards.map_or(defaults.shards, usize::from),
                 subscriptions_max: args.max_subscriptions as usize,

@@ -31,7 +31,7 @@ pub enum CursorError {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.to_bytes()))
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.to_bytes(IN_FLIGHT_MAX)))
     }
 }
 
@@ -50,7 +50,7 @@ impl FromStr for Cursor {
             .map_err(|_| CursorError::Malformed)?;
         let cursor = from_bytes(&bytes).ok_or(CursorError::Malformed)?;
         // One position has one text: a token that was tampered with cannot pass for another.
-        if cursor.to_bytes() == bytes {
+        if cursor.to_bytes(IN_FLIGHT_MAX) == bytes {
             Ok(cursor)
         } else {
             Err(CursorError::Malformed)
@@ -63,13 +63,40 @@ const KIND_SNAPSHOT: u8 = 2;
 const KIND_WITHIN: u8 = 3;
 
 impl Cursor {
-    fn to_bytes(&self) -> Vec<u8> {
+    /// Its text with all transactions in flight, however many. Not for clients: it may be longer than what they may send.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "positions in Redis are told in full")
+    )]
+    pub(crate) fn to_full_text(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.to_bytes(usize::MAX))
+    }
+
+    /// Reads what [`Cursor::to_full_text`] made.
+    ///
+    /// # Errors
+    /// When it did not.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "positions in Redis are told in full")
+    )]
+    pub(crate) fn from_full_text(text: &str) -> Result<Self, CursorError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text);
+        bytes
+            .ok()
+            .and_then(|bytes| from_bytes(&bytes))
+            .ok_or(CursorError::Malformed)
+    }
+
+    fn to_bytes(&self, in_flight_max: usize) -> Vec<u8> {
+        let told = |snapshot| told(snapshot, in_flight_max);
         // The start of the window is told where its end, as it is told, is not behind it. Whoever resumes there sees
         // again what it had of the window.
         if let Position::Within(within) = &self.position
             && !told(&within.upto).reaches(&told(&within.after))
         {
-            return self.at(Position::Snapshot(within.after.clone())).to_bytes();
+            let start = self.at(Position::Snapshot(within.after.clone()));
+            return start.to_bytes(in_flight_max);
         }
         let mut bytes = Vec::with_capacity(24);
         bytes.push(match self.position {
@@ -81,11 +108,11 @@ impl Cursor {
         bytes.extend(self.epoch.tag.to_be_bytes());
         match &self.position {
             Position::Id(id) => put_varint(&mut bytes, id.cast_unsigned()),
-            Position::Snapshot(snapshot) => put_snapshot(&mut bytes, snapshot),
+            Position::Snapshot(snapshot) => put_snapshot(&mut bytes, &told(snapshot)),
             Position::Within(within) => {
                 for snapshot in [&within.after, &within.upto] {
                     let mut part = Vec::with_capacity(16);
-                    put_snapshot(&mut part, snapshot);
+                    put_snapshot(&mut part, &told(snapshot));
                     put_varint(&mut bytes, part.len() as u64);
                     bytes.extend(part);
                 }
@@ -133,9 +160,9 @@ fn from_bytes(bytes: &[u8]) -> Option<Cursor> {
     rest.is_empty().then_some(Cursor { epoch, position })
 }
 
-/// A snapshot as a token tells it.
-fn told(snapshot: &Snapshot) -> Cow<'_, Snapshot> {
-    if snapshot.in_flight.len() <= IN_FLIGHT_MAX {
+/// A snapshot as a token tells it that may list so many.
+fn told(snapshot: &Snapshot, in_flight_max: usize) -> Cow<'_, Snapshot> {
+    if snapshot.in_flight.len() <= in_flight_max {
         return Cow::Borrowed(snapshot);
     }
     Cow::Owned(Snapshot {
@@ -147,7 +174,6 @@ fn told(snapshot: &Snapshot) -> Cow<'_, Snapshot> {
 }
 
 fn put_snapshot(bytes: &mut Vec<u8>, snapshot: &Snapshot) {
-    let snapshot = told(snapshot);
     put_varint(bytes, snapshot.xmin);
     put_varint(bytes, snapshot.xmax.wrapping_sub(snapshot.xmin));
     put_varint(bytes, snapshot.xmax.saturating_sub(snapshot.durable));
@@ -344,7 +370,7 @@ mod tests {
         assert!(cursor.reaches(&told));
         // One that somebody made up, from the bytes that are written for a true one.
         let end = snapshot(1200, 1200, &[]);
-        let mut bytes = within(start, end.clone(), 42).to_bytes();
+        let mut bytes = within(start, end.clone(), 42).to_bytes(IN_FLIGHT_MAX);
         let mut of_end = Vec::new();
         put_snapshot(&mut of_end, &end);
         let place = bytes.windows(of_end.len()).position(|part| part == of_end);

@@ -7,14 +7,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout, timeout_at};
 use warp::http::StatusCode;
-use warp::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use warp::http::header::{CACHE_CONTROL, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
 use warp::reply::{Reply, Response};
-use warp::{Filter, Rejection};
 
-use super::gate::{Admission, CHANNEL_TOKEN};
 use super::granted::Granted;
-use super::query::{Query, Refusal, raw_query};
-use super::{Gate, json, problem};
+use super::head::{CHANNEL_TOKEN, Head};
+use super::query::Refusal;
+use super::{json, unavailable, unkept};
 use crate::cursor::Cursor;
 use crate::error::Error;
 use crate::hub::{Hub, Reader, Step};
@@ -33,55 +32,15 @@ const WAIT_MAX: Duration = Duration::from_secs(55);
 /// How long the database may take to answer, before the client is told to try again.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// `GET /events`.
-pub(super) fn route(
-    hub: Hub,
-    gate: Gate,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    warp::get()
-        .and(gate.admission())
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .then(
-            move |admission: Admission, query: String, headers: HeaderMap| {
-                let (hub, gate) = (hub.clone(), gate.clone());
-                async move {
-                    answer(&hub, &gate, &admission, &query, &headers)
-                        .await
-                        .unwrap_or_else(Refusal::respond)
-                }
-            },
-        )
-}
-
 /// `GET /cursor`.
-pub(super) fn cursor(
-    hub: Hub,
-    gate: Gate,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+pub(super) async fn cursor(hub: Hub, head: Head) -> Result<Response, Refusal> {
     #[derive(Serialize)]
     struct Present<'a> {
         cursor: &'a str,
     }
-    warp::get()
-        .and(gate.admission())
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .then(
-            move |admission: Admission, query: String, headers: HeaderMap| {
-                let (hub, gate) = (hub.clone(), gate.clone());
-                async move {
-                    if let Err(refusal) = gate.identity(&admission, &headers, &query).await {
-                        return refusal.respond();
-                    }
-                    let cursor = &hub.edge();
-                    let mut response = json(StatusCode::OK, &Present { cursor });
-                    let never = HeaderValue::from_static("no-store");
-                    response.headers_mut().insert(CACHE_CONTROL, never);
-                    response
-                }
-            },
-        )
+    head.identity().await?;
+    let cursor = &hub.edge();
+    Ok(unkept(json(StatusCode::OK, &Present { cursor })))
 }
 
 /// The body of an answer.
@@ -108,21 +67,13 @@ struct Found {
     reset: Option<ResetReason>,
 }
 
-async fn answer(
-    hub: &Hub,
-    gate: &Gate,
-    admission: &Admission,
-    query: &str,
-    headers: &HeaderMap,
-) -> Result<Response, Refusal> {
+/// `GET /events`.
+pub(super) async fn answer(hub: Hub, head: Head) -> Result<Response, Refusal> {
     // It counts while it waits.
-    let (identity, _place) = gate.identity(admission, headers, query).await?;
-    let query = &Query::parse(query);
-    query.allow(&["channels", "after", "limit", "wait", CHANNEL_TOKEN])?;
+    let (identity, _place) = head.identity().await?;
+    let query = &head.query(&["channels", "after", "limit", "wait", CHANNEL_TOKEN])?;
     let channels = query.channels(hub.options().subscriptions_max)?;
-    let permits = gate
-        .permits(admission, &identity, query.all(CHANNEL_TOKEN))
-        .await?;
+    let permits = head.permits(&identity, query).await?;
     let granted = Granted::of(&identity, &permits, &channels)?;
     let after = query.since("after")?;
     let limit = query.number("limit", LIMIT, LIMIT_MAX)?;
@@ -146,13 +97,16 @@ async fn answer(
             more: false,
             reset: Some(reset),
         }),
-        Ok(Ok(None)) => find(hub, &mut reader, limit, deadline).await,
+        Ok(Ok(None)) => find(&hub, &mut reader, limit, deadline).await,
         Ok(Err(_)) | Err(_) => None,
     };
-    gate.check_again(&identity, &permits)?;
-    Ok(found.map_or_else(unavailable, |found| {
-        respond(&found, &granted.rejected, headers)
-    }))
+    head.check_again(&identity, &permits)?;
+    let Some(found) = found else {
+        let message =
+            "the database does not answer; try again with the same `after`, nothing is lost";
+        return Err(unavailable("database_unavailable", message));
+    };
+    Ok(respond(&found, &granted.rejected, &head.headers))
 }
 
 /// Reads until there is enough, or until there is something and no more, or until it is too late. None when the database
@@ -228,17 +182,6 @@ async fn find(
         more,
         reset,
     })
-}
-
-fn unavailable() -> Response {
-    let mut response = problem(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "database_unavailable",
-        "the database does not answer; try again with the same `after`, nothing is lost",
-    );
-    let soon = HeaderValue::from_static("2");
-    response.headers_mut().insert(RETRY_AFTER, soon);
-    response
 }
 
 fn respond(found: &Found, rejected: &[String], headers: &HeaderMap) -> Response {

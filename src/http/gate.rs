@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use warp::http::StatusCode;
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    CONNECTION, HOST, HeaderMap, HeaderValue, ORIGIN, VARY,
+    CONNECTION, HeaderMap, HeaderValue, ORIGIN, VARY,
 };
 use warp::reply::Response;
 use warp::{Filter, Rejection};
@@ -16,17 +16,13 @@ use super::endpoint::Endpoint;
 use super::options::{FILES_RESERVED, NetworkOptions};
 use super::origin::{self, OriginRule, Refused, Strictness};
 use super::peer::{self, Peer};
-use super::query::Refusal;
 use super::{limits, problem, token};
-use crate::auth::{AuthError, Authenticator, Identity, Permit};
+use crate::auth::{AuthError, Authenticator, Identity};
 use crate::error::Error;
 use crate::hub::Hub;
-use crate::limits::{AuthFailures, Limits, Place, Places, Publishes, UserPlace, Users};
+use crate::limits::{AuthFailures, Limits, Place, Places, Publishes, Users};
 use crate::session::{Entrance, Terms};
 use crate::stats::Counters;
-
-/// The parameter of a URL that has a token for one channel.
-pub(super) const CHANNEL_TOKEN: &str = "channel_token";
 
 /// The cookie that may have a token, unless told otherwise.
 pub(super) const TOKEN_COOKIE: &str = "rowcast_token";
@@ -138,27 +134,9 @@ impl Gate {
         &self.rules.limits
     }
 
-    /// Whether whoever asks is on this machine, of a server that is for this machine: the address, the name by which the
-    /// server is called, and the page, if there is one. A page that is listed by name may, too; one that only `*` lets in may
-    /// not.
-    pub(super) fn is_of_this_machine(&self, admission: &Admission, headers: &HeaderMap) -> bool {
-        let text = |name| headers.get(name).map(HeaderValue::to_str);
-        let is_host_local = match text(HOST) {
-            Some(Ok(host)) => origin::is_loopback(origin::split_port(host).0),
-            _ => false,
-        };
-        let is_page_local = match text(ORIGIN) {
-            Some(Ok(page)) => page.split_once("://").is_some_and(|(_, host)| {
-                admission.origin_is_explicit || origin::is_loopback(origin::split_port(host).0)
-            }),
-            Some(Err(_)) => false,
-            None => admission.origin_is_explicit,
-        };
-        let is_peer_local = admission
-            .ip
-            .is_some_and(|ip| ip.to_canonical().is_loopback());
-        let is_for_this_machine = self.rules.strictness.loopback && !self.rules.options.public;
-        is_for_this_machine && is_peer_local && is_host_local && is_page_local
+    /// Whether the server is for this machine.
+    pub(super) fn is_for_this_machine(&self) -> bool {
+        self.rules.strictness.loopback && !self.rules.options.public
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -244,7 +222,7 @@ impl Gate {
 
     /// Who a request is from: nobody, where that is still to be said; or why it is not let in. This cookie may have the
     /// token.
-    async fn who(
+    pub(super) async fn who(
         &self,
         admission: &Admission,
         headers: &HeaderMap,
@@ -283,88 +261,6 @@ impl Gate {
             limits: Arc::clone(&self.rules.limits),
             terms,
         }
-    }
-
-    /// Who a request is from, and a place for it among those of its user.
-    ///
-    /// # Errors
-    /// The answer to one that does not say, whose token is not accepted, or for which there is no place.
-    pub(super) async fn identity(
-        &self,
-        admission: &Admission,
-        headers: &HeaderMap,
-        query: &str,
-    ) -> Result<(Arc<Identity>, Option<UserPlace>), Refusal> {
-        let limits = &self.rules.limits;
-        let identity = match self.who(admission, headers, query, TOKEN_COOKIE).await {
-            Ok(Some(identity)) => identity,
-            Ok(None) => return Err(token::refuse(&AuthError::Missing).into()),
-            Err(AuthError::Unavailable) => {
-                return Err(token::refuse(&AuthError::Unavailable).into());
-            }
-            Err(error) => {
-                let over = limits.auth_failed(admission.ip, &self.counters);
-                let answer =
-                    over.map_or_else(|| token::refuse(&error), |over| limits::respond(&over));
-                return Err(answer.into());
-            }
-        };
-        let place = limits.enter_user(identity.user.as_ref(), &self.counters);
-        let place = place.map_err(|over| Refusal::from(limits::respond(&over)))?;
-        Ok((identity, place))
-    }
-
-    /// What tokens for single channels permit.
-    ///
-    /// # Errors
-    /// The answer to a request with one that is not accepted.
-    pub(super) async fn permits(
-        &self,
-        admission: &Admission,
-        identity: &Identity,
-        tokens: impl Iterator<Item = &str>,
-    ) -> Result<Vec<Permit>, Refusal> {
-        let mut permits = Vec::new();
-        for token in tokens {
-            let permit = self.authenticator.permit(token, identity.user.as_deref());
-            match permit.await {
-                Ok(permit) => permits.push(permit),
-                Err(AuthError::Unavailable) => {
-                    return Err(token::refuse(&AuthError::Unavailable).into());
-                }
-                Err(error) => {
-                    let over = self.rules.limits.auth_failed(admission.ip, &self.counters);
-                    let answer = over.map_or_else(
-                        || {
-                            let message = format!("{CHANNEL_TOKEN}: {error}");
-                            problem(StatusCode::FORBIDDEN, "forbidden", &message)
-                        },
-                        |over| limits::respond(&over),
-                    );
-                    return Err(answer.into());
-                }
-            }
-        }
-        Ok(permits)
-    }
-
-    /// Whether a token has been revoked since it was looked at.
-    ///
-    /// # Errors
-    /// The answer then.
-    pub(super) fn check_again(
-        &self,
-        identity: &Identity,
-        permits: &[Permit],
-    ) -> Result<(), Refusal> {
-        let revocations = self.authenticator.revocations();
-        let mut permits = permits.iter();
-        if revocations.is_revoked(identity)
-            || permits.any(|permit| revocations.is_taken_back(permit))
-        {
-            return Err(token::refuse(&AuthError::Revoked).into());
-        }
-        Ok(())
     }
 
     fn refuse(&self, refused: &Refused) -> Response {

@@ -16,6 +16,7 @@ pub(crate) mod fuzz;
 mod gate;
 mod granted;
 mod handshake;
+mod head;
 mod limits;
 mod lobby;
 mod marks;
@@ -23,6 +24,7 @@ mod options;
 mod origin;
 mod outbox;
 mod peer;
+mod presence;
 mod publish;
 mod query;
 mod sse;
@@ -32,11 +34,13 @@ mod token;
 mod wire;
 mod ws;
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use warp::http::StatusCode;
 use warp::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, ALLOW,
-    HeaderValue,
+    CACHE_CONTROL, HeaderValue, RETRY_AFTER,
 };
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
@@ -44,7 +48,8 @@ use warp::{Filter, Rejection, Reply};
 use crate::hub::Hub;
 use crate::publisher::Publisher;
 
-use gate::Admission;
+use head::Head;
+use query::Refusal;
 
 pub(crate) use accept::{Offers, serve};
 pub(crate) use admin::Admin;
@@ -65,6 +70,7 @@ pub(crate) use tls::{Tls, check as check_tls};
 /// | `GET /sse?channels=…` | the same as server-sent events |
 /// | `GET /events?channels=…&after=…` | what was committed after a cursor; `wait=30s` waits for it |
 /// | `GET /cursor` | the present position |
+/// | `GET /presence?channel=…` | who is on a channel, where that is kept |
 /// | `GET /healthz` | 200 while the process lives |
 /// | `GET /readyz` | 200 while the feed moves: the table is read, and events come through |
 /// | `GET /api/v1/ws/stats` | counters, as JSON; `project_id=7` adds the clients of `project:7` |
@@ -96,17 +102,24 @@ pub fn routes_with(
             let hub = readiness.clone();
             async move { admin::is_ready(&hub).await }
         });
-    let stats = stats::route(hub.clone(), gate.clone());
-    let stats = warp::path!("api" / "v1" / "ws" / "stats").and(admitted(&gate, stats));
-    let sse = warp::path!("sse").and(admitted(&gate, sse::route(hub.clone(), gate.clone())));
-    let events =
-        warp::path!("events").and(admitted(&gate, events::route(hub.clone(), gate.clone())));
-    let cursor =
-        warp::path!("cursor").and(admitted(&gate, events::cursor(hub.clone(), gate.clone())));
+    let counted = (hub.clone(), Arc::default());
+    let stats = warp::path!("api" / "v1" / "ws" / "stats");
+    let stats = stats.and(head::get(&gate, &counted, stats::answer));
+    let sse = warp::path!("sse").and(head::get(&gate, hub, sse::answer));
+    let events = warp::path!("events").and(head::get(&gate, hub, events::answer));
+    let cursor = warp::path!("cursor").and(head::get(&gate, hub, events::cursor));
+    let presence = warp::path!("presence").and(head::get(&gate, hub, presence::answer));
     let plain = sse.or(events).unify().or(cursor).unify();
-    let asking = |methods| admitted(&gate, warp::options().map(move || allow(methods)));
+    let plain = plain.or(presence).unify();
+    let asking = |methods| {
+        head::by(&gate, warp::options()).then(move |head: Head| {
+            head::respond(head.admission, std::future::ready(Ok(allow(methods))))
+        })
+    };
     let preflight = warp::path!("sse")
         .or(warp::path!("cursor"))
+        .unify()
+        .or(warp::path!("presence"))
         .unify()
         .and(asking("GET"))
         .or(warp::path!("events").and(asking("GET, POST")))
@@ -116,22 +129,6 @@ pub fn routes_with(
     let feed = socket.or(plain).unify().or(preflight).unify();
     let feed = feed.or(stats).unify().recover(gate::turned_away).unify();
     feed.or(health).unify().or(ready).unify()
-}
-
-/// A route that only those come to who get past the gate.
-fn admitted<F>(
-    gate: &Gate,
-    route: F,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<F>
-where
-    F: Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync,
-{
-    gate.admission()
-        .and(route)
-        .map(|admission: Admission, mut response: Response| {
-            admission.mark(response.headers_mut());
-            response
-        })
 }
 
 /// What a browser is told that asks whether a page of another origin may send headers of its own.
@@ -175,6 +172,21 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     warp::reply::with_status(warp::reply::json(body), status).into_response()
 }
 
+/// The answer where something does not answer us. It is to be tried again soon.
+fn unavailable(error: &str, message: &str) -> Refusal {
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, error, message);
+    let soon = HeaderValue::from_static("2");
+    response.headers_mut().insert(RETRY_AFTER, soon);
+    response.into()
+}
+
+/// An answer that is of this moment.
+fn unkept(mut response: Response) -> Response {
+    let never = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, never);
+    response
+}
+
 /// The routes that publish, beside those of a feed.
 pub(crate) fn publishing(
     hub: &Hub,
@@ -199,7 +211,7 @@ pub(crate) async fn not_found(rejection: Rejection) -> Result<Response, std::con
         (
             StatusCode::NOT_FOUND,
             "not_found",
-            "there are /ws, /sse, /events, /cursor, /broadcast, /healthz, /readyz and /api/v1/ws/stats",
+            "there are /ws, /sse, /events, /cursor, /presence, /broadcast, /healthz, /readyz and /api/v1/ws/stats",
         )
     } else {
         (

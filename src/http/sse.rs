@@ -8,15 +8,13 @@ use async_stream::stream;
 use bytes::Bytes;
 use futures_util::stream::Stream;
 use tokio::time::{Instant, sleep_until};
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use warp::reply::{Reply, Response};
-use warp::{Filter, Rejection};
 
-use super::Gate;
-use super::gate::{Admission, CHANNEL_TOKEN};
 use super::granted::Granted;
+use super::head::{CHANNEL_TOKEN, Head};
 use super::outbox::Outbox;
-use super::query::{Query, Refusal, raw_query};
+use super::query::Refusal;
 use crate::hub::{Hub, Request, Seat};
 use crate::limits::UserPlace;
 use crate::protocol::{ResetReason, ServerFrame, Since};
@@ -30,45 +28,17 @@ const RETRY_MS: std::ops::Range<u32> = 500..2500;
 /// What a browser sends when it comes back: the id of the last message.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-pub(super) fn route(
-    hub: Hub,
-    gate: Gate,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    warp::get()
-        .and(gate.admission())
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .then(
-            move |admission: Admission, query: String, headers: HeaderMap| {
-                let (hub, gate) = (hub.clone(), gate.clone());
-                async move {
-                    answer(&hub, &gate, &admission, &query, &headers)
-                        .await
-                        .unwrap_or_else(Refusal::respond)
-                }
-            },
-        )
-}
-
-async fn answer(
-    hub: &Hub,
-    gate: &Gate,
-    admission: &Admission,
-    query: &str,
-    headers: &HeaderMap,
-) -> Result<Response, Refusal> {
-    let (identity, place) = gate.identity(admission, headers, query).await?;
-    let query = &Query::parse(query);
-    query.allow(&["channels", "since", "named", CHANNEL_TOKEN])?;
+pub(super) async fn answer(hub: Hub, head: Head) -> Result<Response, Refusal> {
+    let (identity, place) = head.identity().await?;
+    let query = &head.query(&["channels", "since", "named", "presence", CHANNEL_TOKEN])?;
     let channels = query.channels(hub.options().subscriptions_max)?;
-    let permits = gate
-        .permits(admission, &identity, query.all(CHANNEL_TOKEN))
-        .await?;
+    let permits = head.permits(&identity, query).await?;
     Granted::of(&identity, &permits, &channels)?;
     let since = query.since("since")?;
     // The URL stays as it was when the browser comes back, so this comes first. A browser never tries again that is told
     // of a mistake; so one with an id that is none of ours is told to refetch instead.
-    let last = headers
+    let last = head
+        .headers
         .get(LAST_EVENT_ID)
         .filter(|id| !id.is_empty())
         .map(|id| id.to_str().ok().and_then(|id| id.parse().ok()));
@@ -98,10 +68,11 @@ async fn answer(
             channels: channels.clone(),
             since,
             permits: permits.clone(),
+            presence: query.has("presence"),
         };
         seat.ask(subscribe).await;
     }
-    gate.check_again(&identity, &permits)?;
+    head.check_again(&identity, &permits)?;
     let body = messages(Listener {
         seat,
         outbox,

@@ -9,13 +9,11 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::time::Instant;
 use warp::http::StatusCode;
-use warp::http::header::HeaderMap;
 use warp::reply::Response;
-use warp::{Filter, Rejection};
 
-use super::gate::Admission;
-use super::query::{Query, Refusal, raw_query};
-use super::{Gate, json, problem};
+use super::head::Head;
+use super::query::Refusal;
+use super::{json, problem};
 use crate::event::ChannelPattern;
 use crate::hub::{Census, Hub};
 use crate::stats::Stats;
@@ -61,7 +59,7 @@ struct Rooms {
 
 /// The last account of who is there.
 #[derive(Default)]
-struct Known(tokio::sync::Mutex<Option<(Instant, Arc<Census>)>>);
+pub(super) struct Known(tokio::sync::Mutex<Option<(Instant, Arc<Census>)>>);
 
 impl Known {
     async fn census(&self, hub: &Hub) -> Option<Arc<Census>> {
@@ -77,38 +75,12 @@ impl Known {
     }
 }
 
-pub(super) fn route(
-    hub: Hub,
-    gate: Gate,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
-    let known = Arc::new(Known::default());
-    warp::get()
-        .and(gate.admission())
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .then(
-            move |admission: Admission, query: String, headers: HeaderMap| {
-                let (hub, gate, known) = (hub.clone(), gate.clone(), Arc::clone(&known));
-                async move {
-                    answer(&hub, &gate, &known, &admission, &query, &headers)
-                        .await
-                        .unwrap_or_else(Refusal::respond)
-                }
-            },
-        )
-}
-
-async fn answer(
-    hub: &Hub,
-    gate: &Gate,
-    known: &Known,
-    admission: &Admission,
-    query: &str,
-    headers: &HeaderMap,
+pub(super) async fn answer(
+    (hub, known): (Hub, Arc<Known>),
+    head: Head,
 ) -> Result<Response, Refusal> {
-    let (identity, _place) = gate.identity(admission, headers, query).await?;
-    let query = Query::parse(query);
-    query.allow(&["project_id"])?;
+    let (identity, _place) = head.identity().await?;
+    let query = head.query(&["project_id"])?;
     let project_id = query.all("project_id").next().map(str::to_owned);
     let channel = project_id.as_ref().map(|id| format!("project:{id}"));
     let may_see = |name: &str| {
@@ -118,7 +90,7 @@ async fn answer(
         let message = "project_id names no project that your token grants";
         return Err(problem(StatusCode::FORBIDDEN, "forbidden", message).into());
     }
-    let census = known.census(hub).await;
+    let census = known.census(&hub).await;
     let client_count = census.as_ref().map(|census| match &channel {
         None => census.clients,
         Some(channel) => census

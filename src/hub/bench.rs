@@ -60,7 +60,7 @@ impl Scene {
             ..HubOptions::default()
         };
         Self {
-            shard: Shard::new(sources, options, requests.downgrade()),
+            shard: Shard::new(sources, options, requests.downgrade(), None),
             runtime,
             _requests: requests,
             connections: 0,
@@ -102,6 +102,7 @@ impl Scene {
             channels: channels.iter().map(|text| pattern(text)).collect(),
             since: Since::Now,
             permits: Vec::new(),
+            presence: false,
         };
         self.ask(open);
         self.ask(subscribe);
@@ -237,7 +238,7 @@ impl Source for Empty {
     }
 }
 
-fn sources(runtime: &Runtime, recent_bytes_max: usize) -> Sources {
+pub(super) fn sources(runtime: &Runtime, recent_bytes_max: usize) -> Sources {
     let start = Broadcaster::start(Arc::new(Empty), PollInterval::default());
     // The feed ends here: nothing happens but what is measured.
     let broadcaster = runtime.block_on(start).expect("it is there");

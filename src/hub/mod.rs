@@ -14,6 +14,7 @@ mod interests;
 mod plan;
 mod reader;
 mod readiness;
+mod request;
 mod roll;
 mod seat;
 mod shard;
@@ -25,22 +26,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::auth::{Identity, Permit};
-use crate::broadcaster::{Broadcaster, Ephemeral, Item, Probe};
-use crate::event::{ChannelPattern, EventId};
-use crate::protocol::{CloseCode, Encoded, Presets, RequestId, Shape, Shapes, Since};
+use crate::broadcaster::{Broadcaster, Item};
+use crate::event::EventId;
+use crate::presence::{News, Presence};
+use crate::protocol::{CloseCode, Presets, Shape, Shapes};
 use crate::stats::Counters;
 
-use catch_up::Join;
 pub(crate) use census::Census;
 pub(crate) use ending::Ending;
-pub(crate) use explain::{Account, Explained, Question, Verdict};
-use history::{BatchNumber, History};
+pub(crate) use explain::{Account, Explained, Verdict};
+use history::History;
 pub(crate) use reader::{Reader, Sources, Step};
 pub(crate) use readiness::{Checks, Readiness, Stuck};
+pub(crate) use request::{Delivery, Request};
 pub(crate) use roll::{Entry, Roll, Standing, Whose};
 pub(crate) use seat::Seat;
 use shard::Shard;
@@ -203,82 +205,8 @@ struct Inner {
     /// Whether the end has begun.
     draining: watch::Sender<bool>,
     readiness: Readiness,
+    presence: Option<Presence>,
     encoder: JoinHandle<()>,
-}
-
-/// What a shard is asked for. `connection` numbers are unique within the hub.
-pub(crate) enum Request {
-    Open {
-        connection: u64,
-        outlet: Arc<dyn Connection>,
-        shape: Shape,
-        /// None: it has yet to say who it is.
-        identity: Option<Arc<Identity>>,
-    },
-    /// The client has said who it is, the first time or with a fresh token.
-    Identify {
-        connection: u64,
-        identity: Arc<Identity>,
-        id: Option<RequestId>,
-        /// Whether that was all it said, and is answered.
-        is_answered: bool,
-    },
-    Welcome {
-        connection: u64,
-        id: Option<RequestId>,
-    },
-    Subscribe {
-        connection: u64,
-        id: Option<RequestId>,
-        channels: Vec<ChannelPattern>,
-        since: Since,
-        permits: Vec<Permit>,
-    },
-    Unsubscribe {
-        connection: u64,
-        id: Option<RequestId>,
-        channels: Vec<ChannelPattern>,
-    },
-    Pong {
-        connection: u64,
-        id: Option<RequestId>,
-    },
-    /// Send something, so that the connection is known to live.
-    KeepAlive {
-        connection: u64,
-    },
-    Remove {
-        connection: u64,
-    },
-    Join(Box<Join>),
-    /// Tell everybody to come back elsewhere or later, and close their connections one after the other.
-    Drain {
-        grace: Duration,
-        ending: Ending,
-    },
-    /// Close the connections of some.
-    Disconnect {
-        is_meant: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
-        ending: Ending,
-    },
-    /// End permissions for single channels.
-    TakeBack {
-        is_meant: Arc<dyn Fn(&Permit) -> bool + Send + Sync>,
-    },
-    /// Say what became of an event for some.
-    Explain(Arc<Question>, oneshot::Sender<Vec<Account>>),
-    /// Say who is there.
-    Census(oneshot::Sender<Census>),
-    /// Say it one by one.
-    Roll(Whose, oneshot::Sender<Roll>),
-}
-
-/// What a shard is given to distribute.
-#[derive(Clone)]
-pub(crate) enum Delivery {
-    Batch(BatchNumber, Arc<Encoded>),
-    Ephemeral(Arc<Ephemeral>),
-    Probe(Arc<Probe>),
 }
 
 impl Hub {
@@ -291,6 +219,16 @@ impl Hub {
     /// The same for clients that speak by these presets too.
     #[must_use]
     pub fn with_presets(broadcaster: &Broadcaster, options: HubOptions, presets: &Presets) -> Self {
+        Self::with_presence(broadcaster, options, presets, None)
+    }
+
+    /// The same, telling who is on which channel.
+    pub(crate) fn with_presence(
+        broadcaster: &Broadcaster,
+        options: HubOptions,
+        presets: &Presets,
+        presence: Option<Presence>,
+    ) -> Self {
         let counters = broadcaster.counters();
         let (edge, mut items) = broadcaster.attach();
         let sources = Sources {
@@ -303,7 +241,8 @@ impl Hub {
             .map(|_| {
                 let (requests_tx, requests) = mpsc::channel(SHARD_QUEUE_REQUESTS);
                 let (deliveries_tx, deliveries) = mpsc::channel(SHARD_QUEUE_BATCHES);
-                let shard = Shard::new(sources.clone(), options, requests_tx.downgrade());
+                let requests_back = requests_tx.downgrade();
+                let shard = Shard::new(sources.clone(), options, requests_back, presence.clone());
                 tokio::spawn(shard.run(requests, deliveries));
                 (requests_tx, deliveries_tx)
             })
@@ -348,6 +287,7 @@ impl Hub {
                 sources,
                 draining: watch::Sender::new(false),
                 readiness,
+                presence,
                 encoder,
             }),
         }
@@ -470,6 +410,17 @@ impl Hub {
             is_meant: Arc::clone(&is_meant),
         })
         .await;
+    }
+
+    /// Who is on which channel, where that is kept.
+    pub(crate) fn presence(&self) -> Option<&Presence> {
+        self.inner.presence.as_ref()
+    }
+
+    /// Tells those who asked for it who came to channels, and who left.
+    pub(crate) async fn tell_presence(&self, news: News) {
+        let news = Arc::new(news);
+        ask_all(&self.inner.shards, || Request::Presence(Arc::clone(&news))).await;
     }
 
     /// Ends when the server is about to.

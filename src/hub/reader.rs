@@ -324,14 +324,15 @@ impl Reader {
             }
             Found::Later => {
                 let mut next = history.watch();
-                // Another server may have looked at the table first; this one does soon.
+                // Another server may have looked at the table first; this one does now.
+                table.wake();
                 if timeout(AHEAD, next.changed()).await.is_ok() {
                     return Some(Step::Waited);
                 }
-                match table.edge().await {
-                    Ok(present) if present.reaches(&self.cursor) => Some(Step::Waited),
+                match table.has_reached(&self.cursor).await {
+                    Ok(true) => Some(Step::Waited),
                     // Nobody can have been there yet.
-                    Ok(_) => Some(Step::Reset(self.reset(ResetReason::Epoch))),
+                    Ok(false) => Some(Step::Reset(self.reset(ResetReason::Epoch))),
                     Err(error) => Some(retry(&error).await),
                 }
             }
@@ -391,6 +392,7 @@ impl Reader {
                 sleep(AHEAD).await;
                 Some(Step::Waited)
             }
+            Ended::Failed(Error::Gone) => Some(Step::Reset(self.reset(ResetReason::Retention))),
             Ended::Failed(error) => Some(retry(&error).await),
         }
     }
@@ -402,7 +404,7 @@ impl Reader {
         // Nobody has been beyond the present. Who says so made it up, or is of another history, and would be kept from
         // events that it does not have.
         let end = cursor.end();
-        if !history.end().0.reaches(&end) && !table.edge().await?.reaches(&end) {
+        if !history.end().0.reaches(&end) && !table.has_reached(&end).await? {
             return Ok(Some(ResetReason::Epoch));
         }
         let is_earlier = matches!(history.find(cursor), Found::Earlier);

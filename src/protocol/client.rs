@@ -45,6 +45,8 @@ pub(crate) struct Subscribe {
     pub since: Since,
     /// Tokens that permit a channel each.
     pub tokens: Vec<Secret>,
+    /// Whether it is to be told who is on the channels.
+    pub presence: bool,
 }
 
 /// A text that is shown to nobody.
@@ -236,7 +238,22 @@ impl<'a> Fields<'a> {
             channels: self.channels(required)?,
             since: self.since()?,
             tokens: self.tokens()?,
+            presence: self.presence()?,
         })
+    }
+
+    fn presence(&self) -> Result<bool, FieldError> {
+        match self.0.get("presence") {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(presence)) => Ok(*presence),
+            Some(other) => Err((
+                ErrorCode::InvalidMessage,
+                format!(
+                    "\"presence\" is true or false, and this is {}",
+                    name_of(other)
+                ),
+            )),
+        }
     }
 
     fn secret(&self, name: &str) -> Result<Option<Secret>, FieldError> {
@@ -331,6 +348,7 @@ mod tests {
                     channels,
                     since: Since::Now,
                     tokens: vec![],
+                    presence: false,
                 })
             }
         );
@@ -370,6 +388,10 @@ mod tests {
             (r#"{"type":"hello","token":7}"#, "a number"),
             (
                 r#"{"type":"subscribe","channels":["a"],"tokens":"x"}"#,
+                "a text",
+            ),
+            (
+                r#"{"type":"subscribe","channels":["a"],"presence":"yes"}"#,
                 "a text",
             ),
         ] {

@@ -11,6 +11,7 @@ mod deflated;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod presence;
 mod preset;
 mod row;
 mod server;
@@ -20,6 +21,7 @@ pub(crate) use batch::Encoded;
 pub(crate) use client::{ClientFrame, ClientRequest, RequestId, Secret, Since, Subscribe};
 pub use close::CloseCode;
 pub(crate) use deflate::{InflateError, WINDOW_BITS, inflate};
+pub(crate) use presence::{PresenceAnswer, PresenceAnswers, PresenceEvent, Present};
 pub(crate) use preset::Preset;
 pub use preset::{
     Base, ClientSpec, DEFAULT_PRESET, PresetError, PresetSpec, Presets, RequestSpec, ServerSpec,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::preset::Of;
-use super::{RequestId, Shape};
+use super::{PresenceAnswers, PresenceEvent, RequestId, Shape};
 
 /// One frame of the server, events apart.
 #[derive(Debug, Serialize)]
@@ -57,6 +57,14 @@ pub(crate) enum ServerFrame<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         cursor: Option<&'a str>,
         recovered: bool,
+        /// Who is on each of the channels, where that was asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        presence: Option<PresenceAnswers<'a>>,
+    },
+    Presence {
+        channel: &'a str,
+        #[serde(flatten)]
+        event: PresenceEvent<'a>,
     },
     Unsubscribed {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +135,8 @@ pub(crate) struct Rejected<'a> {
 pub(crate) enum ErrorCode {
     InvalidMessage,
     InvalidChannel,
+    /// It is not known who is on the channel.
+    NoPresence,
     ChannelLimit,
     CursorInvalid,
     /// The token permits it no more, or never did.
@@ -181,6 +191,7 @@ impl ServerFrame<'_> {
             Self::AuthExpiring { .. } => Of::AuthExpiring,
             Self::Heartbeat { .. } => Of::Heartbeat,
             Self::Subscribed { .. } => Of::Subscribed,
+            Self::Presence { .. } => Of::Presence,
             Self::Unsubscribed { .. } => Of::Unsubscribed,
             Self::CaughtUp { .. } => Of::CaughtUp,
             Self::Reset { .. } => Of::Reset,
@@ -208,7 +219,8 @@ impl ServerFrame<'_> {
             | Self::Heartbeat { cursor }
             | Self::Disconnect { cursor, .. } => cursor,
             Self::CaughtUp { cursor, .. } | Self::Reset { cursor, .. } => Some(cursor),
-            Self::Unsubscribed { .. }
+            Self::Presence { .. }
+            | Self::Unsubscribed { .. }
             | Self::Error { .. }
             | Self::AuthOk { .. }
             | Self::AuthExpiring { .. } => None,

@@ -240,6 +240,7 @@ impl Session {
             channels: Vec::new(),
             since: terms.since.clone(),
             tokens: Vec::new(),
+            presence: false,
         };
         let Some(identity) = &self.identity else {
             return Some(subscribe);
@@ -276,6 +277,7 @@ impl Session {
             channels: Vec::new(),
             since: Since::Now,
             tokens: Vec::new(),
+            presence: false,
         })
     }
 
@@ -383,6 +385,7 @@ impl Session {
             channels,
             since,
             tokens,
+            presence,
         } = subscribe;
         let Some(permits) = self.permits(id.as_ref(), &tokens).await else {
             return;
@@ -395,6 +398,7 @@ impl Session {
                 channels,
                 since,
                 permits,
+                presence,
             })
             .await;
         let revocations = self.authenticator.revocations();

@@ -126,6 +126,14 @@ impl State {
 }
 
 impl State {
+    /// The transaction of each committed row.
+    #[cfg(feature = "redis")]
+    pub(super) fn transactions(&self) -> BTreeMap<i64, u64> {
+        let rows = self.rows.iter();
+        rows.flat_map(|(xid, rows)| rows.iter().map(|row| (row.id, *xid)))
+            .collect()
+    }
+
     /// The rows of a window, and where reading them breaks off.
     fn read(&mut self, window: &Window) -> Result<(Vec<Stored>, Option<usize>), Error> {
         let present = self.snapshot().epoch;
@@ -257,7 +265,7 @@ impl Source for FakeSource {
                     yield Err(Error::Unusable("a made-up break".into()));
                     return;
                 }
-                yield Ok(Ok(Event {
+                yield Ok(Ok(Arc::new(Event {
                     id: EventId(row.id),
                     channels: row.channels,
                     kind: "simulated".into(),
@@ -269,7 +277,7 @@ impl Source for FakeSource {
                     origin: None,
                     transaction: Some(row.xid),
                     created_at: String::new(),
-                }));
+                })));
             }
         }
         .boxed()

@@ -4,6 +4,8 @@
 
 mod client;
 mod database;
+#[cfg(feature = "redis")]
+mod relay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +33,11 @@ const DELAY_MAX: Duration = Duration::from_secs(30);
 
 #[test]
 fn each_committed_row_reaches_each_subscriber_once_and_in_order() {
+    each_seed(run);
+}
+
+/// Runs something with each seed, on a paused clock. It gives how much it has done.
+fn each_seed<R: Future<Output = usize>>(run: impl Fn(u64) -> R + Sync) {
     let seeds = match std::env::var("ROWCAST_SEED") {
         Ok(seed) => {
             let seed = seed.parse().expect("ROWCAST_SEED is a number");

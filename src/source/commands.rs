@@ -8,12 +8,14 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 
-use super::{DatabaseConfig, DatabaseKind};
+use super::{DatabaseConfig, DatabaseKind, StreamConfig};
 use crate::error::Error;
 use crate::event::{Audience, Channel, EventId};
 
 #[cfg(feature = "postgres")]
 use super::postgres::PostgresCommands;
+#[cfg(feature = "redis")]
+use super::redis::RedisCommands;
 #[cfg(feature = "sqlite")]
 use super::sqlite::SqliteCommands;
 
@@ -45,7 +47,15 @@ pub trait Commands: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the database is not reachable, or the table not readable.
-    fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>>;
+    fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
+        self.valid_after(i64::MIN)
+    }
+
+    /// Of these, those with a greater id than this one. It costs what they do, and not what the others would.
+    ///
+    /// # Errors
+    /// When the database is not reachable, or the table not readable.
+    fn valid_after(&self, id: i64) -> BoxFuture<'_, Result<Vec<Command>, Error>>;
 
     /// The row of an event, if it is there and committed.
     ///
@@ -111,11 +121,31 @@ pub struct Committed {
     pub transaction: Option<u64>,
 }
 
-/// Opens a connection, now or when it is needed. The tables are taken as they are.
+/// Opens what commands go through: Redis where the feed is read from there, or the table. The tables are taken as they are.
 ///
 /// # Errors
-/// When the database can be none of ours.
-pub fn open_commands(config: &DatabaseConfig) -> Result<Arc<dyn Commands>, Error> {
+/// When neither is given, or it can be none of ours.
+pub fn open_commands(
+    stream: Option<&StreamConfig>,
+    database: Option<&DatabaseConfig>,
+) -> Result<Arc<dyn Commands>, Error> {
+    let table = database.map(open_table).transpose()?;
+    match (stream, table) {
+        #[cfg(feature = "redis")]
+        (Some(stream), table) => Ok(Arc::new(RedisCommands::new(stream, table)?)),
+        #[cfg(not(feature = "redis"))]
+        (Some(_), _) => {
+            unreachable!("StreamConfig::new refuses streams where they were not built in")
+        }
+        (None, Some(table)) => Ok(table),
+        (None, None) => Err(Error::NoDatabase {
+            doing: "read the commands",
+        }),
+    }
+}
+
+/// Opens a connection, now or when it is needed.
+fn open_table(config: &DatabaseConfig) -> Result<Arc<dyn Commands>, Error> {
     match config.url.kind() {
         #[cfg(feature = "postgres")]
         DatabaseKind::Postgres => Ok(Arc::new(PostgresCommands::new(config)?)),

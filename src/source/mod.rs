@@ -1,27 +1,32 @@
-//! Where events come from: the `Source` trait, and which database a URL means. Only this folder speaks SQL.
+//! Where events come from: the `Source` trait, and what is opened for a configuration. Only this folder speaks SQL.
 
 pub(crate) mod capture;
 mod commands;
+mod database;
 pub(crate) mod doctor;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod insert;
+#[cfg(feature = "redis")]
+mod leadership;
+mod migrate;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+mod presences;
 mod probe;
 mod prune;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod sample;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod stream;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt as _};
-use sqlx::migrate::MigrateError;
-use url::Url;
 
 use crate::cursor::{Cursor, Position, Within};
 use crate::error::Error;
@@ -30,11 +35,19 @@ use crate::event::{ChannelPattern, Event, EventId};
 pub use commands::{
     Command, Commands, Committed, NewCommand, Order, SUBJECT_BYTES_MAX, open_commands,
 };
+pub use database::{DatabaseConfig, DatabaseKind, DatabaseUrl};
 pub(crate) use insert::open_insert_lazily;
 pub use insert::{Insert, InsertError, Inserted, open_insert};
+#[cfg(feature = "redis")]
+pub(crate) use leadership::{Leadership, open_leadership};
+pub use migrate::Migrate;
+use migrate::set_up_tables;
+pub use presences::{MemberRow, Place, PresenceChanges, Presences, ServerMark, open_presences};
 pub(crate) use probe::{Ending, Probe, open_probe};
 pub use prune::{Prune, PruneBatch, Pruned, open_prune};
 pub(crate) use sample::{Sample, read_samples};
+pub(crate) use stream::refuse_relay_from;
+pub use stream::{DEFAULT_STREAM, StreamConfig, StreamRetain, StreamUrl};
 
 /// A table of events that can be read by position.
 ///
@@ -49,6 +62,32 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When the database is not reachable, or must not be read from, as a standby.
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>>;
+
+    /// The same, but never behind what was committed before this was asked. A source that reads what another one wrote
+    /// somewhere may be behind with its edge.
+    ///
+    /// # Errors
+    /// When the database is not reachable.
+    fn committed(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
+        self.edge()
+    }
+
+    /// A position that is so far back that what was inserted in the last `back` comes after it, and maybe more. A source that
+    /// cannot tell gives its edge.
+    ///
+    /// # Errors
+    /// When the database is not reachable.
+    fn edge_before(&self, _back: Duration) -> BoxFuture<'_, Result<Cursor, Error>> {
+        self.edge()
+    }
+
+    /// Whether everything up to a position is committed, so that somebody may have been there.
+    ///
+    /// # Errors
+    /// When the database is not reachable.
+    fn has_reached<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async { Ok(self.committed().await?.reaches(cursor)) })
+    }
 
     /// The rows of a window, streamed. Memory does not grow with its size. A window of another epoch than the present
     /// one is refused with [`Error::EpochChanged`]: its ends have to be rebased first.
@@ -82,8 +121,26 @@ pub trait Source: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
+    /// Whether nothing after a position has been pruned. Asked after rows were read, it answers for them too.
+    ///
+    /// # Errors
+    /// When the database is not reachable.
+    fn retains<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async {
+            let watermark = self.watermark().await?;
+            // Those of another life tell nothing of this one's.
+            Ok(watermark.is_none_or(|it| it.epoch != cursor.epoch || cursor.reaches(&it)))
+        })
+    }
+
     /// Hints that there may be something to read. They carry no data, and every one of them may get lost.
     fn wakes(&self) -> BoxStream<'static, ()> {
+        futures_util::stream::pending().boxed()
+    }
+
+    /// Hints that there may be commands to read, where the source hears of them: they come while [`Source::wakes`] is polled, and
+    /// every one of them may get lost.
+    fn command_wakes(&self) -> BoxStream<'static, ()> {
         futures_util::stream::pending().boxed()
     }
 
@@ -155,8 +212,9 @@ impl Window {
     }
 }
 
-/// One row read: an event, or a row that cannot be one. Bad rows are skipped and counted; they never stop the feed.
-pub type Row = Result<Event, BadRow>;
+/// One row read: an event, or a row that cannot be one. Bad rows are skipped and counted; they never stop the feed. An
+/// event is handed on a dozen times before it is where it is kept, and is large.
+pub type Row = Result<Arc<Event>, BadRow>;
 
 /// A row that is not an event. The tables' CHECK constraints refuse such rows; a view may still let one through.
 #[derive(Debug, Clone)]
@@ -184,174 +242,6 @@ fn only_on<'a>(
         .boxed()
 }
 
-/// What is to happen with the tables at start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Migrate {
-    /// Create or update them.
-    #[default]
-    Auto,
-    /// Refuse to start when they are not up to date.
-    Check,
-    /// Take them as they are.
-    Off,
-}
-
-/// Which database, and how to use it.
-#[derive(Debug, Clone)]
-pub struct DatabaseConfig {
-    /// Where it is.
-    pub url: DatabaseUrl,
-    /// Postgres only: the schema that has the tables. Without it the connection's own `search_path` decides.
-    pub schema: Option<String>,
-    /// Whether to be woken by writers; polling goes on either way.
-    pub wake: bool,
-}
-
-impl DatabaseConfig {
-    /// The database at this URL, with wake-ups.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when it is not a URL of a database that this build can use.
-    pub fn new(url: &str) -> Result<Self, Error> {
-        Ok(Self {
-            url: DatabaseUrl::parse(url)?,
-            schema: None,
-            wake: true,
-        })
-    }
-}
-
-/// The URL of a database. Shown without its password.
-#[derive(Clone)]
-pub struct DatabaseUrl {
-    text: String,
-    kind: DatabaseKind,
-}
-
-/// The databases there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatabaseKind {
-    /// PostgreSQL, version 13 or newer.
-    Postgres,
-    /// A SQLite file.
-    Sqlite,
-}
-
-impl DatabaseUrl {
-    /// Reads the URL of a database.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when it is not a URL of a database that this build can use.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let forms = "postgres://user:password@host:5432/database or sqlite://path/to/file.db";
-        let Some((scheme, rest)) = text.split_once(':') else {
-            return Err(Error::Config(format!(
-                "the database URL has no scheme; write {forms}"
-            )));
-        };
-        let (kind, compiled) = match scheme {
-            "postgres" | "postgresql" => (DatabaseKind::Postgres, cfg!(feature = "postgres")),
-            "sqlite" => (DatabaseKind::Sqlite, cfg!(feature = "sqlite")),
-            _ => {
-                return Err(Error::Config(format!(
-                    "the database URL has the scheme {scheme:?}, and rowcast reads Postgres and SQLite; write {forms}"
-                )));
-            }
-        };
-        if !compiled {
-            return Err(Error::Config(format!(
-                "this rowcast was built without the feature {scheme:?}; build it with --features {scheme}"
-            )));
-        }
-        match kind {
-            DatabaseKind::Postgres => {
-                // The parser's message is kept, the text is not: it may hold the password.
-                let url = Url::parse(text).map_err(|error| {
-                    Error::Config(format!(
-                        "the database URL is malformed ({error}); write {forms}"
-                    ))
-                })?;
-                // With an unescaped `#`, `/` or `?` in it a password ends early, and its rest would pass for another
-                // part of the URL, and be shown as such.
-                let parameter_is_word = |(name, _): (std::borrow::Cow<'_, str>, _)| {
-                    name.chars()
-                        .all(|c| c.is_ascii_alphanumeric() || "_-.[]".contains(c))
-                };
-                if url.cannot_be_a_base()
-                    || url.fragment().is_some()
-                    || url.path().contains('@')
-                    || !url.query_pairs().all(parameter_is_word)
-                {
-                    return Err(Error::Config(format!(
-                        "the database URL is malformed (a password's # / ? @ : are written %23 %2F %3F %40 %3A); write {forms}"
-                    )));
-                }
-            }
-            DatabaseKind::Sqlite => {
-                let path = rest.trim_start_matches('/').split('?').next();
-                if path.is_none_or(str::is_empty) {
-                    return Err(Error::Config(format!(
-                        "the database URL names no file; write {forms}"
-                    )));
-                }
-                if rest.contains(":memory:") || rest.contains("mode=memory") {
-                    return Err(Error::Config(
-                        "a SQLite database in memory has no other writers to hear from; name a file: sqlite://rowcast.db".into(),
-                    ));
-                }
-            }
-        }
-        Ok(Self {
-            text: text.to_owned(),
-            kind,
-        })
-    }
-
-    /// Which database it is.
-    #[must_use]
-    pub fn kind(&self) -> DatabaseKind {
-        self.kind
-    }
-
-    /// Whether it is shown as it is: there is nothing secret in it.
-    pub(crate) fn is_shown_whole(&self) -> bool {
-        self.to_string() == self.text
-    }
-
-    /// The URL with its password: for the driver, never for a log.
-    pub(crate) fn expose(&self) -> &str {
-        &self.text
-    }
-}
-
-/// The URL without its password.
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind == DatabaseKind::Sqlite {
-            return f.write_str(&self.text);
-        }
-        // `parse` has seen to it that this is a URL.
-        let Ok(mut url) = Url::parse(&self.text) else {
-            return f.write_str("postgres://…");
-        };
-        if url.password().is_some() {
-            // Fails only on URLs without a host, which can have no password.
-            let _ = url.set_password(Some("***"));
-        }
-        // `?password=` and `?sslpassword=` are secrets too, and so may be parameters we do not know.
-        if url.query().is_some() {
-            url.set_query(Some("…"));
-        }
-        url.fmt(f)
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DatabaseUrl({self})")
-    }
-}
-
 /// Opens the database for reading: connects, sees to the tables as `migrate` says, and checks their shape.
 ///
 /// # Errors
@@ -369,78 +259,38 @@ pub async fn open(config: &DatabaseConfig, migrate: Migrate) -> Result<Arc<dyn S
     }
 }
 
-/// What went wrong with a migration, told for people.
-fn migration_error(error: MigrateError) -> Error {
-    match error {
-        MigrateError::VersionMissing(version) => Error::Unusable(format!(
-            "its tables were made by a newer rowcast (migration {version}); start that version, or a newer one"
-        )),
-        MigrateError::VersionMismatch(version) => Error::Unusable(format!(
-            "migration {version} was applied with another text than this rowcast has; start the version that made the tables"
-        )),
-        MigrateError::ExecuteMigration(source, _) if table_exists(&source) => Error::Unusable(
-            "it already has a table `events` that rowcast did not make; put rowcast's own elsewhere (Postgres: --schema rowcast; \
-             SQLite: another file), or give that table the shape of migrations/ and start with --migrate off"
-                .into(),
-        ),
-        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) => {
-            Error::Database { doing: "create or update the tables", source }
-        }
-        other => Error::Unusable(format!("its tables cannot be brought up to date: {other}")),
-    }
-}
-
-fn table_exists(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| {
-        error.code().as_deref() == Some("42P07") || error.message().contains("already exists")
-    })
-}
-
-/// The table that notes which migrations were applied. Not sqlx's default: the user's own application may have that.
-const MIGRATIONS_TABLE: &str = "_rowcast_migrations";
-
-/// Creates, updates or checks the tables.
-async fn set_up_tables<C: sqlx::migrate::Migrate>(
-    mut migrator: sqlx::migrate::Migrator,
-    connection: &mut C,
+/// Opens what a feed is read from: a stream where there is one, and behind it a table; or the table.
+///
+/// # Errors
+/// When there is nothing to read, or it is not reachable or not usable; the text says which and what to do.
+pub async fn open_feed(
+    stream: Option<&StreamConfig>,
+    database: Option<&DatabaseConfig>,
     migrate: Migrate,
-) -> Result<(), Error> {
-    migrator.dangerous_set_table_name(MIGRATIONS_TABLE);
-    match migrate {
-        Migrate::Off => Ok(()),
-        Migrate::Auto => migrator
-            .run_direct(None, connection, false)
-            .await
-            .map_err(migration_error),
-        Migrate::Check => {
-            // Without the table nothing was applied.
-            let applied = connection
-                .list_applied_migrations(MIGRATIONS_TABLE)
-                .await
-                .unwrap_or_default();
-            // What `Auto` refuses, too.
-            for have in &applied {
-                match migrator.iter().find(|known| known.version == have.version) {
-                    None => {
-                        return Err(migration_error(MigrateError::VersionMissing(have.version)));
-                    }
-                    Some(known) if known.checksum != have.checksum => {
-                        return Err(migration_error(MigrateError::VersionMismatch(have.version)));
-                    }
-                    Some(_) => {}
-                }
-            }
-            let missing = migrator
-                .iter()
-                .filter(|wanted| !applied.iter().any(|have| have.version == wanted.version))
-                .count();
-            if missing == 0 {
-                return Ok(());
-            }
-            Err(Error::Unusable(format!(
-                "{missing} of {} migrations are not applied, and --migrate check leaves that to you; run `rowcast migrate`",
-                migrator.iter().count()
-            )))
+) -> Result<Arc<dyn Source>, Error> {
+    match (stream, database) {
+        #[cfg(feature = "redis")]
+        (Some(stream), database) => Ok(Arc::new(
+            redis::RedisSource::open(stream, database, migrate).await?,
+        )),
+        #[cfg(not(feature = "redis"))]
+        (Some(_), _) => {
+            unreachable!("StreamConfig::new refuses streams where they were not built in")
         }
+        (None, Some(database)) => open(database, migrate).await,
+        (None, None) => Err(Error::NoDatabase {
+            doing: "begin the feed",
+        }),
     }
+}
+
+/// The position after the last entry of a stream; none where there is no such stream.
+///
+/// # Errors
+/// When Redis does not answer, or lets nobody in.
+pub(crate) async fn end_of_stream(config: &StreamConfig) -> Result<Option<Cursor>, Error> {
+    #[cfg(feature = "redis")]
+    return redis::Stream::new(config)?.end().await;
+    #[cfg(not(feature = "redis"))]
+    unreachable!("StreamConfig::new refuses {config:?} where streams were not built in");
 }

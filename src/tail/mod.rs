@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::stream;
+use futures_util::FutureExt as _;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -37,7 +38,7 @@ const UNPRUNED: Duration = Duration::from_secs(30);
 /// No answer for this long means the connection is dead, though nobody said so. To look takes a tenth of a millisecond, to
 /// connect and look some more; the first row of a large window may have to wait until all of it is sorted.
 pub(crate) const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-pub(crate) const ROW_TIMEOUT: Duration = Duration::from_secs(30);
+const ROW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Events read together, in order.
 #[derive(Debug)]
@@ -80,8 +81,14 @@ pub(crate) fn follow(
                     let mut last = None;
                     let mut rows = source.rows(window.clone());
                     let mut chunk = Chunk::default();
+                    let mut is_gone = false;
                     let complete = loop {
-                        let Some(row) = tail.health.check(next_row(&mut rows).await).await else { break false };
+                        let row = next_row("read new rows", &mut rows).await;
+                        if matches!(row, Err(Error::Gone)) {
+                            is_gone = true;
+                            break false;
+                        }
+                        let Some(row) = tail.health.check(row).await else { break false };
                         let Some(row) = row else { break true };
                         last = Some(row.as_ref().map_or_else(|bad| bad.id, |event| event.id));
                         let Some(event) = tail.accept(row) else { continue };
@@ -101,10 +108,13 @@ pub(crate) fn follow(
                         yield tail.pass(chunk.events, window.upto.clone());
                         tail.completed(&window);
                         if tail.may_have_missed(&window).await {
-                            yield Batch { events: Vec::new(), after: None, upto: window.upto, reset: true };
+                            yield Batch { events: Vec::new(), after: None, upto: window.upto.clone(), reset: true };
                         }
                     } else if let Some(last) = last {
                         yield tail.pass(chunk.events, window.after_row(last));
+                    }
+                    if is_gone {
+                        yield tail.skip(&window);
                     }
                     if !complete {
                         continue;
@@ -246,7 +256,7 @@ impl Tail {
     }
 
     /// Gives the event of a row, but of those that are none, or were sent before.
-    fn accept(&mut self, row: Row) -> Option<Event> {
+    fn accept(&mut self, row: Row) -> Option<Arc<Event>> {
         match row {
             Ok(event) if self.recent.is_repeat(&event) => None,
             Ok(event) => {
@@ -277,6 +287,22 @@ impl Tail {
         }
     }
 
+    /// Moves on behind a window of which some cannot be read any more, anywhere.
+    fn skip(&mut self, window: &Window) -> Batch {
+        tracing::warn!(
+            "events were deleted before they were read, and there is no other place to read them from; clients are told to \
+             refetch"
+        );
+        self.stats.resets.add(1);
+        self.cursor = window.upto.clone();
+        Batch {
+            events: Vec::new(),
+            after: None,
+            upto: window.upto.clone(),
+            reset: true,
+        }
+    }
+
     /// Notes that a window was read to its end.
     fn completed(&mut self, window: &Window) {
         // What was left of a window ends before the last event sent of it, so more may come again.
@@ -291,20 +317,17 @@ impl Tail {
         if before.elapsed() < UNPRUNED {
             return false;
         }
-        let watermark = loop {
+        let missed = loop {
             let asked = within(
                 "look up what was pruned",
                 LOOK_TIMEOUT,
-                self.source.watermark(),
+                self.source.retains(&window.after),
             )
             .await;
-            if let Some(watermark) = self.health.check(asked).await {
-                break watermark;
+            if let Some(retained) = self.health.check(asked).await {
+                break !retained;
             }
         };
-        let missed = watermark.is_some_and(|watermark| {
-            watermark.epoch == window.after.epoch && !window.after.reaches(&watermark)
-        });
         if missed {
             tracing::warn!(
                 "the feed was away for so long that events were pruned before it read them; clients are told to refetch"
@@ -343,11 +366,17 @@ impl Tail {
     }
 }
 
-async fn next_row(rows: &mut BoxStream<'_, Result<Row, Error>>) -> Result<Option<Row>, Error> {
-    within("read new rows", ROW_TIMEOUT, async {
-        rows.next().await.transpose()
-    })
-    .await
+/// The next row, or an error when it takes too long.
+pub(crate) async fn next_row(
+    doing: &'static str,
+    rows: &mut BoxStream<'_, Result<Row, Error>>,
+) -> Result<Option<Row>, Error> {
+    // Most are there already, and to limit a time means to look at the clock.
+    if let Some(row) = rows.next().now_or_never() {
+        return row.transpose();
+    }
+    let next = async { rows.next().await.transpose() };
+    within(doing, ROW_TIMEOUT, next).await
 }
 
 /// An answer, or an error when it takes too long.
@@ -371,7 +400,7 @@ struct Chunk {
 
 impl Chunk {
     /// Adds an event; gives away those before it when they make a full batch.
-    fn push(&mut self, event: Event) -> Option<Vec<Arc<Event>>> {
+    fn push(&mut self, event: Arc<Event>) -> Option<Vec<Arc<Event>>> {
         let full = self.events.len() >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX;
         let given_away = full.then(|| std::mem::take(self).events);
         self.bytes += event.payload.get().len()
@@ -379,7 +408,7 @@ impl Chunk {
                 .previous
                 .as_ref()
                 .map_or(0, |previous| previous.get().len());
-        self.events.push(Arc::new(event));
+        self.events.push(event);
         given_away
     }
 }

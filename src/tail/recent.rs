@@ -12,21 +12,21 @@ const RECENT_MAX: usize = 65_536;
 #[derive(Default)]
 pub(crate) struct Recent {
     order: VecDeque<u64>,
-    known: HashSet<u64>,
-    repeats: bool,
+    /// The same to look up, while repeats are expected.
+    known: Option<HashSet<u64>>,
 }
 
 impl Recent {
     pub(crate) fn expect_repeats(&mut self) {
-        self.repeats = true;
+        self.known = Some(self.order.iter().copied().collect());
     }
 
     pub(crate) fn repeats_are_over(&mut self) {
-        self.repeats = false;
+        self.known = None;
     }
 
     pub(crate) fn expects_repeats(&self) -> bool {
-        self.repeats
+        self.known.is_some()
     }
 
     /// Notes the event, and says whether it was sent before. The time counts too: lost ids are given out again.
@@ -34,16 +34,17 @@ impl Recent {
         use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
         let key =
             BuildHasherDefault::<DefaultHasher>::default().hash_one((event.id, &event.created_at));
-        if self.repeats && self.known.contains(&key) {
+        if let Some(known) = &mut self.known
+            && !known.insert(key)
+        {
             return true;
         }
-        if self.known.insert(key) {
-            self.order.push_back(key);
-            if self.order.len() > RECENT_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
+        self.order.push_back(key);
+        if self.order.len() > RECENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+            && let Some(known) = &mut self.known
+        {
+            known.remove(&oldest);
         }
         false
     }

@@ -1,46 +1,29 @@
 //! The administration as whoever runs a server uses it: real servers, real databases, HTTP over sockets.
 #![cfg(feature = "sqlite")]
 
+#[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
-
-/// Tests for each database.
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        #[cfg(feature = "postgres")]
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Database::postgres().await).await;
-            })*
-        }
-
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Database::sqlite().await).await;
-            })*
-        }
-    };
-}
 
 mod metrics;
 mod orders;
 mod readiness;
 mod refusals;
 mod shut_out;
+#[cfg(feature = "postgres")]
+mod wakes;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use rowcast::auth::Revocations;
-use rowcast::{Broadcaster, Config, PollInterval, Server};
+use rowcast::{Broadcaster, Config, Server};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use support::Database;
+use support::feed::POLL_INTERVAL;
 
 /// A server in this process.
 struct Running {
@@ -60,10 +43,7 @@ impl Running {
     async fn start_with(database: &Database, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(database.config());
         config.listen.set_port(0);
-        config.poll_interval = PollInterval {
-            max: Duration::from_millis(50),
-            min: Duration::from_millis(5),
-        };
+        config.poll_interval = POLL_INTERVAL;
         config.hub.shards = 2;
         change(&mut config);
         let server = Server::start(&config)

@@ -17,7 +17,7 @@ on_both! {
     what_cannot_be_read_is_retried_and_nobody_is_let_in_meanwhile
 }
 
-fn identity(user: &str, token: &str, issued_at: u64) -> Identity {
+pub fn identity(user: &str, token: &str, issued_at: u64) -> Identity {
     let mut identity = Identity::anybody();
     identity.user = Some(user.into());
     identity.token_id = Some(token.into());
@@ -26,7 +26,7 @@ fn identity(user: &str, token: &str, issued_at: u64) -> Identity {
 }
 
 /// Issued long ago, and long after whatever happens here.
-const EARLY: u64 = 1_000_000_000;
+pub const EARLY: u64 = 1_000_000_000;
 const LATE: u64 = 100_000_000_000;
 
 async fn a_revocation_reaches_every_server_and_outlives_them(database: Database) {

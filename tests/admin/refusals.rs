@@ -49,12 +49,7 @@ async fn web_pages_are_refused() {
         let request = request(Method::GET, server.admin, "/healthz").header("host", host);
         assert_eq!(Answer::to(request).await.status, StatusCode::OK, "{host}");
     }
-    let count = "SELECT count(*) FROM rowcast_commands";
-    assert_eq!(
-        database.connect().await.numbers(count).await,
-        [0],
-        "nothing was ordered"
-    );
+    nothing_was_ordered(&database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,12 +126,12 @@ async fn orders_are_json_and_of_their_shape() {
         );
         assert_eq!(answer.headers.contains_key("allow"), status == 405);
     }
+    nothing_was_ordered(&database).await;
+}
+
+async fn nothing_was_ordered(database: &Database) {
     let count = "SELECT count(*) FROM rowcast_commands";
-    assert_eq!(
-        database.connect().await.numbers(count).await,
-        [0],
-        "nothing was ordered"
-    );
+    assert_eq!(database.connect().await.numbers(count).await, [0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,6 +68,12 @@ async fn each_fault_is_named_with_what_to_do() {
             &["hint", "trigger rowcast_wake"],
         ),
         (
+            "ALTER TABLE rowcast_commands DISABLE TRIGGER rowcast_wake_commands",
+            "ALTER TABLE rowcast_commands ENABLE TRIGGER rowcast_wake_commands",
+            0,
+            &["hint", "trigger rowcast_wake_commands"],
+        ),
+        (
             "GRANT INSERT ON events TO PUBLIC",
             "REVOKE INSERT ON events FROM PUBLIC",
             0,

@@ -31,6 +31,8 @@ pub struct Server {
     pub messages_per_minute: Option<u32>,
     pub ping_interval_ms: Option<u64>,
     pub grace_period_ms: Option<u64>,
+    /// A pattern of channels of which it is kept who is there.
+    pub presence: Option<String>,
 }
 
 /// What happens next.
@@ -58,6 +60,14 @@ pub enum Step {
     /// Somebody posts this to /broadcast.
     Broadcast {
         broadcast: Value,
+    },
+    /// A connection of somebody subscribes to a channel, and he is there.
+    Enter {
+        enter: Guest,
+    },
+    /// It ends.
+    Exit {
+        exit: Guest,
     },
     /// The client hears nothing by now, and why.
     Nothing {
@@ -99,6 +109,14 @@ pub struct Row {
     pub previous: Option<Value>,
     pub trace_id: Option<String>,
     pub origin: Option<String>,
+}
+
+/// Who is on which channel by a connection of his own.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    pub user: String,
+    pub channel: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -27,6 +27,7 @@ const DEFAULT_FRAMES: &[&str] = &[
     "event",
     "heartbeat",
     "pong",
+    "presence",
     "reset",
     "subscribed",
     "unsubscribed",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use rowcast::{ChannelPattern, PresenceOptions};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -10,7 +11,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::exchange::{Exchange, Server, Step};
+use crate::exchange::{Exchange, Guest, Server, Step};
 use crate::pattern::{Seen, compare, fill};
 use crate::support::feed::{Client, Feed, PATIENCE, http, soon};
 use crate::support::presets::endpoints;
@@ -18,10 +19,11 @@ use crate::support::token;
 
 type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
-/// A server with the endpoints of docs/protocol/rowcast.toml, and somebody who receives everything.
+/// A server with the endpoints of docs/protocol/rowcast.toml, somebody who receives everything, and who is on channels.
 pub struct Scene {
     feed: tokio::sync::Mutex<Feed>,
     witness: tokio::sync::Mutex<Client>,
+    guests: tokio::sync::Mutex<Vec<(Guest, Client)>>,
 }
 
 impl Scene {
@@ -33,6 +35,10 @@ impl Scene {
             config.hub.ping_interval = Some(Duration::from_millis(
                 server.ping_interval_ms.unwrap_or(30_000),
             ));
+            config.presence = server.presence.as_deref().map(|pattern| PresenceOptions {
+                channels: vec![ChannelPattern::parse(pattern).expect("a pattern")],
+                ..PresenceOptions::default()
+            });
             // All come from one address.
             config.network.auth_failures_max = 0;
             if let Some(ms) = server.grace_period_ms {
@@ -48,7 +54,41 @@ impl Scene {
         Self {
             feed: feed.into(),
             witness: witness.into(),
+            guests: Vec::new().into(),
         }
+    }
+
+    /// Somebody comes to a channel; returns once he is there.
+    async fn enter(&self, guest: &Guest) {
+        let address = self.feed.lock().await.address;
+        let Guest { user, channel } = guest;
+        let token = token::token_for(user, &[channel]);
+        let url = format!("ws://{address}/ws?token={token}");
+        let (socket, _) = connect_async(url).await.expect("a WebSocket");
+        let mut client = Client::over(socket);
+        client
+            .say(&json!({"type": "subscribe", "channels": [channel], "presence": true}))
+            .await;
+        let told = client.hear_a("subscribed").await;
+        let members = told["presence"][channel]["members"].as_array();
+        let mut is_there = members
+            .expect("presence")
+            .iter()
+            .any(|m| m["user"] == **user);
+        while !is_there {
+            is_there = client.hear_a("presence").await["user"] == **user;
+        }
+        self.guests.lock().await.push((guest.clone(), client));
+    }
+
+    /// One connection of somebody on a channel ends.
+    async fn exit(&self, guest: &Guest) -> Result<(), String> {
+        let mut guests = self.guests.lock().await;
+        let is_meant = |(other, _): &(Guest, Client)| other == guest;
+        let n = guests.iter().position(is_meant);
+        let n = n.ok_or_else(|| format!("{} is not there", guest.user))?;
+        guests.remove(n).1.close().await;
+        Ok(())
     }
 
     /// Tells a channel something, and waits until it is delivered.
@@ -100,6 +140,8 @@ pub async fn play(exchange: &Exchange, scene: &Scene) -> Result<(), String> {
             Step::Broadcast { broadcast } => {
                 scene.broadcast(broadcast).await.map_err(at)?;
             }
+            Step::Enter { enter } => scene.enter(enter).await,
+            Step::Exit { exit } => scene.exit(exit).await.map_err(at)?,
             Step::Nothing { nothing } => silence(&mut socket, scene)
                 .await
                 .map_err(|error| at(format!("{nothing}: {error}")))?,

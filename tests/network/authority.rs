@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rowcast::TlsFiles;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -27,17 +27,25 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
-        Self {
+        let authority = Self {
             certificate: certificate.der().clone(),
             issuer: Issuer::new(params, key),
             folder: temp_dir(),
-        }
+        };
+        // For whoever is to trust it.
+        let file = authority.path("authority.pem");
+        std::fs::write(file, certificate.pem()).expect("written");
+        authority
     }
 
     /// A certificate for localhost and its key, in PEM.
     pub fn sign(&self) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["localhost".into()]).expect("a name");
+        let mut params = CertificateParams::new(vec!["localhost".into()]).expect("a name");
+        // Of another subject than the authority's: OpenSSL takes it for signed by itself otherwise.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "localhost");
         let certificate = params.signed_by(&key, &self.issuer).expect("signed");
         (certificate.pem(), key.serialize_pem())
     }

@@ -243,6 +243,7 @@ pub fn good_parameter(
 pub fn bad_parameter(parameter: &Parameter, random: &mut Rng) -> Option<String> {
     let values: &[&str] = match parameter.name.as_str() {
         "channels" => &["", "a b", "größe", "a,,b", "a:*:b", "\u{0}"],
+        "channel" => &["", "a b", "größe", "a,b", "a:*", "*", "\u{0}"],
         "after" | "since" => &["yesterday", "!", "A", "\u{0}", "s.0.1"],
         "limit" => &["", "0", "-1", "10001", "x", "1e3"],
         "wait" => &["", "x", "56s", "1h", "-1s"],

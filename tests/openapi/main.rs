@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use fastrand::Rng;
 use reqwest::{Method, RequestBuilder};
-use rowcast::{Config, Server};
+use rowcast::{ChannelPattern, Config, PresenceOptions, Server};
 use serde_json::{Value, json};
 
 use document::Document;
@@ -82,6 +82,8 @@ async fn answered_as_documented(database: Database) {
         "GET /events 400",
         "GET /sse 200",
         "GET /cursor 200",
+        "GET /presence 200",
+        "GET /presence 400",
         "GET /readyz 200",
         "GET /api/v1/ws/stats 200",
     ] {
@@ -108,6 +110,10 @@ impl Tester {
         config.admin.listen = rowcast::config::AdminListen::Off;
         config.network.publish.events_per_minute_max = 0;
         config.hub.shards = 1;
+        config.presence = Some(PresenceOptions {
+            channels: vec![ChannelPattern::everything()],
+            ..PresenceOptions::default()
+        });
         ask_for_tokens(&mut config);
         let server = Server::start(&config)
             .await

@@ -194,7 +194,7 @@ async fn one_that_is_out_of_rule_refuses_all(database: Database) {
 /// Its next look is an hour off, and writers do not wake it.
 async fn a_sleeping_feed_is_woken(database: Database) {
     let server = Running::start_with(&database, |config| {
-        config.database.wake = false;
+        config.database.as_mut().expect("it has a table").wake = false;
         config.poll_interval = PollInterval {
             max: Duration::from_hours(1),
             min: Duration::from_hours(1),

@@ -1,28 +1,9 @@
 //! Publishing over HTTP as a client does it: real servers, real databases, requests over sockets.
 #![cfg(feature = "sqlite")]
 
+#[macro_use]
 #[path = "../support/mod.rs"]
 mod support;
-
-/// Tests for each database.
-macro_rules! on_both {
-    ($($name:ident)*) => {
-        #[cfg(feature = "postgres")]
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Database::postgres().await).await;
-            })*
-        }
-
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(crate::support::Database::sqlite().await).await;
-            })*
-        }
-    };
-}
 
 mod broadcast;
 mod crash;
@@ -33,20 +14,18 @@ mod keys;
 mod limits;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
-use rowcast::{Config, PollInterval, Server};
+use rowcast::{Config, Server};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 use support::Database;
+use support::feed::POLL_INTERVAL;
 
 /// A server in this process. It ends with the test's runtime.
 struct Running {
     address: SocketAddr,
-    _shutdown: oneshot::Sender<()>,
 }
 
 impl Running {
@@ -58,26 +37,15 @@ impl Running {
         let mut config = Config::new(database.config());
         config.listen.set_port(0);
         config.admin.listen = rowcast::config::AdminListen::Off;
-        config.poll_interval = PollInterval {
-            max: Duration::from_millis(50),
-            min: Duration::from_millis(5),
-        };
+        config.poll_interval = POLL_INTERVAL;
         config.hub.shards = 2;
         change(&mut config);
         let server = Server::start(&config)
             .await
             .unwrap_or_else(|error| panic!("failed to {error}"));
-        let (shutdown, asked) = oneshot::channel();
         let address = server.address();
-        tokio::spawn(server.run(async {
-            if asked.await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }));
-        Self {
-            address,
-            _shutdown: shutdown,
-        }
+        tokio::spawn(server.run(std::future::pending()));
+        Self { address }
     }
 
     /// One that asks for tokens.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::support::{Database, until};
 
-contract! {
+on_both! {
     every_server_reads_what_was_issued
     commands_that_are_issued_at_once_are_all_found
     what_has_expired_is_not_read_and_can_be_forgotten
@@ -61,6 +61,14 @@ async fn every_server_reads_what_was_issued(database: Database) {
         for (command, order) in read.iter().zip(&orders) {
             assert_eq!(format!("{:?}", command.order), format!("{order:?}"));
         }
+    }
+    for back in 0..=ids.len() {
+        let newest = here
+            .valid_after(ids.get(back).copied().unwrap_or(i64::MAX))
+            .await;
+        let newest = newest.unwrap_or_else(|error| panic!("failed to {error}"));
+        let newest: Vec<_> = newest.iter().map(|command| command.id).collect();
+        assert_eq!(newest, ids.get(back + 1..).unwrap_or_default());
     }
     // By the clock of the database, which is ours.
     let now = std::time::SystemTime::now()
@@ -251,7 +259,8 @@ fn is_postgres(database: &Database) -> bool {
 }
 
 fn open(database: &Database) -> Arc<dyn Commands> {
-    open_commands(&database.config()).unwrap_or_else(|error| panic!("failed to {error}"))
+    open_commands(None, Some(&database.config()))
+        .unwrap_or_else(|error| panic!("failed to {error}"))
 }
 
 async fn issue(commands: &Arc<dyn Commands>, order: Order, valid: Duration) -> i64 {

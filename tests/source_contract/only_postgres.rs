@@ -64,6 +64,8 @@ async fn a_prepared_transaction_arrives_once_when_it_is_committed() {
     for (number, name) in [(1, "kept"), (2, "dropped")] {
         writer.run("BEGIN").await;
         writer.insert(number).await;
+        let command = "INSERT INTO rowcast_commands (kind, subject, expires_at) VALUES ('disconnect_user', 'ann', now())";
+        writer.run(command).await;
         writer
             .run(&format!("PREPARE TRANSACTION '{name} {}'", database.url))
             .await;

@@ -6,7 +6,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use rowcast::{Broadcaster, ChannelPattern, DatabaseConfig, Error, Migrate, PollInterval};
+use rowcast::source::open_insert;
+use rowcast::{
+    Broadcaster, ChannelPattern, Channels, DatabaseConfig, Error, EventId, Migrate, NewEvent,
+    PollInterval,
+};
 use serde_json::value::RawValue;
 use tokio::io::AsyncWriteExt as _;
 
@@ -216,6 +220,147 @@ async fn numbers_and_blobs_of_a_view_are_their_texts() {
     );
     assert_eq!(event.origin.as_deref(), Some(""), "empty is a value");
     assert_eq!(event.trace_id, None);
+}
+
+/// What the table would refuse spoils its own row only, and is told as what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_rows_of_a_view_are_told_one_by_one() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let mut writer = database.connect().await;
+    writer
+        .run(
+            "CREATE TABLE loose (id INTEGER PRIMARY KEY AUTOINCREMENT, channel DEFAULT 'tasks', type DEFAULT 't', entity_id,
+                 actor, payload DEFAULT '{}', previous, trace_id, origin, dedup_key, created_at DEFAULT '2026-01-01');
+             DROP TABLE events;
+             CREATE VIEW events AS SELECT * FROM loose",
+        )
+        .await;
+    let good = "2026-01-01T00:00:00.000Z";
+    // A value in a column, and the time of the event or how the reason begins that it is none.
+    let given = [
+        ("channel", "NULL", Err("channel has no value")),
+        (
+            "channel",
+            "'a::b'",
+            Err("a channel name, and each part between its colons"),
+        ),
+        (
+            "channel",
+            "CAST(x'ff' AS TEXT)",
+            Err("channel is not UTF-8"),
+        ),
+        ("type", "NULL", Err("type has no value")),
+        ("type", "x'74ff'", Err("type is not UTF-8")),
+        ("entity_id", "x'ff'", Err("entity_id is not UTF-8")),
+        ("actor", "CAST(x'c3' AS TEXT)", Err("actor is not UTF-8")),
+        ("payload", "NULL", Err("payload has no value")),
+        ("payload", "'{'", Err("payload is not JSON: EOF while")),
+        (
+            "payload",
+            "CAST(x'22ff22' AS TEXT)",
+            Err("payload is not UTF-8"),
+        ),
+        ("previous", "'no'", Err("previous is not JSON: expected")),
+        ("trace_id", "x'ff'", Err("trace_id is not UTF-8")),
+        ("origin", "x'ff'", Err("origin is not UTF-8")),
+        ("created_at", "NULL", Err("created_at is not a time")),
+        ("created_at", "'yesterday'", Err("created_at is not a time")),
+        ("created_at", "x'ff'", Err("created_at is not a time")),
+        (
+            "created_at",
+            "'year-mo-dayTh:mi:se.milZ'",
+            Err("created_at is not a time"),
+        ),
+        ("created_at", "'2026-01-01T00:00:00.0000'", Ok(good)),
+        ("created_at", "'2026-01-01T00:00:00.000Z'", Ok(good)),
+        ("created_at", "CAST('2026-01-01' AS BLOB)", Ok(good)),
+        ("created_at", "julianday('2026-01-01')", Ok(good)),
+        ("origin", "'fine'", Ok(good)),
+    ];
+    let start = edge(&source).await;
+    for (column, value, _) in given {
+        writer
+            .run(&format!("INSERT INTO loose ({column}) VALUES ({value})"))
+            .await;
+    }
+    let end = edge(&source).await;
+    let rows = read(&source, window(&start, &end)).await;
+    assert_eq!(rows.len(), given.len());
+    for (n, (row, (column, value, expected))) in rows.iter().zip(given).enumerate() {
+        let id = EventId(n as i64 + 1);
+        match (row, expected) {
+            (Ok(event), Ok(time)) => {
+                assert_eq!((event.id, &*event.created_at), (id, time), "{value}");
+            }
+            (Err(bad), Err(reason)) => {
+                assert_eq!(bad.id, id);
+                assert!(bad.reason.starts_with(reason), "{value}: {}", bad.reason);
+            }
+            _ => panic!("{value} in {column}: {row:?}"),
+        }
+    }
+}
+
+/// Rows are read on a connection of their own: it has to be to the same file.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_any_name_are_read() {
+    let folder = temp_dir();
+    for name in [
+        "plain.db",
+        "with space.db",
+        "a:b.db",
+        "file:c.db",
+        "50%25.db",
+        "ü%3F%23.db",
+        "shared.db?cache=shared",
+        "vfs.db?vfs=unix",
+        "^|[]\\.db",
+    ] {
+        let url = format!("sqlite://{}/{name}", folder.path().display());
+        let config = DatabaseConfig::new(&url).expect(name);
+        let source = rowcast::source::open(&config, Migrate::Auto).await;
+        let source = source.unwrap_or_else(|error| panic!("{name}: failed to {error}"));
+        let start = edge(&source).await;
+        let insert = open_insert(&config, Migrate::Off).await.expect(name);
+        let payload = RawValue::from_string("1".into()).expect("JSON");
+        let event = NewEvent::new(Channels::parse("tasks").expect("a good name"), "t", payload);
+        insert.insert(&[event]).await.expect(name);
+        let end = edge(&source).await;
+        let rows = read(&source, window(&start, &end)).await;
+        assert!(matches!(&rows[..], [Ok(_)]), "{name}: {rows:?}");
+    }
+}
+
+/// As sqlx tells it: that is what is looked for in errors.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_says_is_told() {
+    let database = Database::sqlite().await;
+    let source = database.open().await;
+    let start = edge(&source).await;
+    let mut writer = database.connect().await;
+    writer.insert(1).await;
+    let end = edge(&source).await;
+    writer.run("ALTER TABLE events DROP COLUMN origin").await;
+    let mut rows = source.rows(window(&start, &end));
+    let Some(Err(error)) = within("an error", rows.next()).await else {
+        panic!("a row without a column");
+    };
+    assert_eq!(
+        error.to_string(),
+        "read new rows: error returned from database: (code: 1) no such column: origin"
+    );
+    drop(rows);
+    // A server that starts says what to do.
+    let opened = rowcast::source::open(&database.config(), Migrate::Off).await;
+    let error = opened
+        .map(drop)
+        .expect_err("it is not our table")
+        .to_string();
+    assert!(
+        error.contains("(no such column: origin); create them"),
+        "{error}"
+    );
 }
 
 /// A deleted last row must not give its id to the next one, which the feed would take for known.

@@ -84,7 +84,13 @@ pub enum Connection {
 
 impl Connection {
     pub async fn open(url: &str) -> Self {
-        let opened = match url.split(':').next() {
+        let opened = Self::try_open(url).await;
+        opened.unwrap_or_else(|error| panic!("cannot connect to {url}: {error}"))
+    }
+
+    /// The same, where the database may be away.
+    pub async fn try_open(url: &str) -> Result<Self, sqlx::Error> {
+        match url.split(':').next() {
             #[cfg(feature = "postgres")]
             Some("postgres") => PgConnection::connect(url).await.map(Self::Postgres),
             #[cfg(feature = "sqlite")]
@@ -98,8 +104,7 @@ impl Connection {
                 options.connect().await.map(Self::Sqlite)
             }
             _ => panic!("{url} is of no database that is built in"),
-        };
-        opened.unwrap_or_else(|error| panic!("cannot connect to {url}: {error}"))
+        }
     }
 
     /// Runs statements, and gives what the database says to them.

@@ -4,7 +4,32 @@
     dead_code,
     reason = "compiled anew into every test binary, and none of them uses all of it"
 )]
-#![allow(unused_imports, reason = "the re-exports below, for the same reason")]
+#![allow(
+    unused_imports,
+    unused_macros,
+    reason = "the re-exports and the macro below, for the same reason"
+)]
+
+/// Tests for each database: functions that take one.
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        #[cfg(feature = "postgres")]
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::support::Database::postgres().await).await;
+            })*
+        }
+
+        #[cfg(feature = "sqlite")]
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(crate::support::Database::sqlite().await).await;
+            })*
+        }
+    };
+}
 
 pub mod database;
 pub mod example;
@@ -21,6 +46,10 @@ pub mod process;
 pub mod proxy;
 #[cfg(feature = "sqlite")]
 pub mod raw;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+pub mod redis;
+#[cfg(feature = "postgres")]
+pub mod relay;
 pub mod token;
 pub mod wait;
 

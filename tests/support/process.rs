@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -53,6 +54,13 @@ impl Process {
         let mut command = Self::command_on(port, database_url);
         command.args(flags);
         Self::spawn(command)
+    }
+
+    /// One that is told where its events are by these flags alone, on this port of 127.0.0.1.
+    pub fn serve_on(port: u16, flags: &[String]) -> Self {
+        let mut command = Self::serve(port);
+        command.args(flags).env_remove("DATABASE_URL");
+        Self::spawn(command).expect("rowcast says where it listens")
     }
 
     /// Runs a command that becomes a server. Returns when it is ready; none where it ends instead.
@@ -117,9 +125,14 @@ impl Process {
     }
 
     fn command_on(port: u16, database_url: &str) -> Command {
+        let mut command = Self::serve(port);
+        command.args(["--database-url", database_url]);
+        command
+    }
+
+    fn serve(port: u16) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
-        command.args(["--database-url", database_url]);
         command
     }
 
@@ -178,19 +191,7 @@ impl Process {
 
     /// Processor time of all its threads, user and kernel.
     pub fn cpu(&self) -> Duration {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).expect("a Linux system");
-        let nanoseconds = threads.flatten().filter_map(|thread| {
-            // A thread may have ended meanwhile.
-            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        });
-        let fine = Duration::from_nanos(nanoseconds.sum());
-        // In hundredths of a second, but of threads that have ended, too.
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("it runs");
-        let (_, fields) = text.rsplit_once(')').expect("its name is in parentheses");
-        let hundredths = fields.split(' ').skip(12).take(2);
-        let coarse = hundredths.map(|field| field.parse::<u64>().expect("a number"));
-        fine.max(Duration::from_millis(coarse.sum::<u64>() * 10))
+        cpu_of(self.id())
     }
 
     /// Memory that it has now.
@@ -224,11 +225,31 @@ impl Drop for Process {
     }
 }
 
+/// Processor time of all threads of a process, user and kernel.
+pub fn cpu_of(id: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{id}/task")).expect("a Linux system");
+    let nanoseconds = threads.flatten().filter_map(|thread| {
+        // A thread may have ended meanwhile.
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    let fine = Duration::from_nanos(nanoseconds.sum());
+    // In hundredths of a second, but of threads that have ended, too.
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+    let (_, fields) = text.rsplit_once(')').expect("its name is in parentheses");
+    let hundredths = fields.split(' ').skip(12).take(2);
+    let coarse = hundredths.map(|field| field.parse::<u64>().expect("a number"));
+    fine.max(Duration::from_millis(coarse.sum::<u64>() * 10))
+}
+
 /// A port below those that systems hand out to outgoing connections (from 32768 on Linux), so that
-/// no client of a test holds it when a server is restarted on it.
+/// no client of a test holds it when a server is restarted on it. The one after it is not given to anybody else: a server has
+/// its administration there.
 pub fn free_port() -> u16 {
+    // Each port once: one that was given to a test may not be bound yet, or not just now.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..6000)));
     loop {
-        let port = fastrand::u16(20_000..32_000);
+        let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 6000 * 2;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }

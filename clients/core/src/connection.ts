@@ -13,6 +13,8 @@ import { socketUrl } from "./url.js";
 
 /** A connection that has lasted this long is a success, in milliseconds. */
 const STABLE_MS = 5_000;
+/** One that has not even lasted this long is a failure, whatever the server said of its end. In milliseconds. */
+const LIVED_MS = 1_000;
 /** A fresh token is asked for so long before the old one expires, in milliseconds. */
 const RENEW_AHEAD_MS = 60_000;
 /** But not sooner after the last one, whatever the clocks say, in milliseconds. */
@@ -21,8 +23,9 @@ const RENEW_MIN_MS = 30_000;
 /** Wait after it could not be got, in milliseconds. */
 const RENEW_AGAIN_MS = 10_000;
 
-/** Closed as the token is refused. */
-const REFUSED = [4001, 4003];
+/** Closed as the token is refused, or does not grant what the address is about. */
+const REFUSED = 4001;
+const NOT_GRANTED = 4003;
 /** Closed as the client is not understood, which will not be different the next time. */
 const MISTAKES = [1002, 1007, 1009, 4400];
 
@@ -75,10 +78,12 @@ export function createConnection(
   /** The attempt that is made, or that has led to the link, and what belongs to it. */
   let current: object | undefined;
   let link: Link | undefined;
-  let isConnected = false;
-  /** What the server said of the end to come, or of too many messages. */
-  let goodbye: Heard | undefined;
-  let limitMs: number | undefined;
+  /** When the server greeted on it; undefined while it has not. */
+  let connectedAt: number | undefined;
+  /** Whether the client is to come back after the end that is announced; undefined where none is. */
+  let comesBack: boolean | undefined;
+  /** When: after that end, or after one for too many messages. */
+  let dueAt = 0;
   /** The request that has sent a fresh token. */
   let authId: number | undefined;
 
@@ -93,8 +98,7 @@ export function createConnection(
     if (!isWanted || isOver || isSuspended || current) return;
     const mine = {};
     current = mine;
-    isConnected = false;
-    goodbye = limitMs = authId = undefined;
+    comesBack = authId = undefined;
     turn.set(timeOut, options.connectTimeout ?? 10_000);
     change({ ...NONE, state: wasConnected || status.attempt ? "reconnecting" : "connecting" });
     if (getToken) ask(reason, open, fail);
@@ -137,7 +141,7 @@ export function createConnection(
     try {
       const url = socketUrl(options.url);
       const { transports: ways = [], tabs } = options;
-      const one = ways.at(-1)?.among?.(ways) ?? ways[0] ?? webSocket;
+      const one = ways.find((way) => way.among)?.among?.(ways) ?? ways[0] ?? webSocket;
       transport ??= tabs ? tabs(one, { url }) : one;
       const opened = ours(() => send(passenger().hello(token)));
       const listener = { opened, frame: ours(hear), alive: ours(heartbeat.heard), closed: ours(ended) };
@@ -154,15 +158,19 @@ export function createConnection(
 
   function hear(frame: Heard): void {
     const mine = current;
-    const { type, code, expiresAt } = frame;
+    const { type, code, expiresAt, reconnect, retryAfterMs = 0 } = frame;
     heartbeat.heard();
     debug("←", frame);
-    if (type === "disconnect") goodbye = frame;
-    if (code === "RATE_LIMIT_EXCEEDED") limitMs = frame.retryAfterMs;
+    if (type === "disconnect" || code === "RATE_LIMIT_EXCEEDED") {
+      comesBack = reconnect;
+      // Counted from now: events may come for a while until the end.
+      dueAt = Date.now() + retryAfterMs;
+    }
     if (expiresAt) renewal.set(renew, Math.max(RENEW_MIN_MS, Date.parse(expiresAt) - Date.now() - RENEW_AHEAD_MS));
     if (type === "auth_expiring") renew();
-    if (type !== "error" && !isConnected) {
-      isConnected = wasConnected = true;
+    if (type !== "error" && !connectedAt) {
+      wasConnected = true;
+      connectedAt = Date.now();
       heartbeat.start();
       turn.set(() => change({ attempt: 0 }), STABLE_MS);
       change({ state: "connected", transport: transport?.name, error: undefined });
@@ -192,7 +200,7 @@ export function createConnection(
   /** Lets go of the link. */
   function release(): void {
     const old = link;
-    current = link = undefined;
+    current = link = connectedAt = undefined;
     for (const timer of [turn, renewal, heartbeat]) timer.clear();
     old?.close();
     passenger().lost();
@@ -216,29 +224,37 @@ export function createConnection(
       again();
       return;
     }
-    const isRefused = REFUSED.includes(code) || goodbye?.reconnect === false;
+    const isRefused = code === REFUSED || code === NOT_GRANTED || comesBack === false;
     const isFinal = isRefused ? !getToken : MISTAKES.includes(code);
     const what = text || `no connection (${code})`;
     const advice = isRefused && isFinal ? "; pass getToken" : "";
+    const leftMs = Math.max(0, dueAt - Date.now());
+    const toldMs = comesBack ? leftMs : (retryAfterMs ?? (code === 4429 ? leftMs : 0));
+    // An end that was announced is no failure. But where each connection is ended at once, something is wrong.
+    const hasLived = Date.now() - (connectedAt as number) >= LIVED_MS;
+    const isAnnounced = hasLived && (toldMs > 0 || code === 1012);
     // The first refusal may only mean that the token has expired.
-    const atOnceMs = isRefused && !status.attempt ? 0 : undefined;
-    const toldMs = retryAfterMs ?? goodbye?.retryAfterMs ?? (code === 4429 ? limitMs : undefined);
+    const isPrompt = isAnnounced ? comesBack : !status.attempt && (isRefused || comesBack);
     if (isRefused) reason = "refused";
-    fail(rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, undefined, code), toldMs ?? atOnceMs);
+    const error = rowcastError(isRefused ? "TOKEN" : "CLOSED", what + advice, !isFinal, undefined, code);
+    fail(error, toldMs, isAnnounced, isPrompt);
   }
 
-  /** The attempt has failed, or its link has ended: comes back, at a time that the server has said or of its own. */
-  function fail(error: RowcastError, inMs?: number): void {
-    const attempt = status.attempt + 1;
+  /**
+   * The attempt has failed, or its link has ended: comes back at the time that the server has said, and, unless it is
+   * prompt, after a time of its own.
+   */
+  function fail(error: RowcastError, toldMs = 0, isAnnounced?: boolean, isPrompt?: boolean): void {
+    const attempt = status.attempt + (isAnnounced ? 0 : 1);
     const isFinal = !error.retryable || attempt > (options.maxRetries ?? Infinity);
     release();
     isOver = isFinal || !reconnect;
     change({ ...NONE, attempt, error, state: isFinal ? "error" : reconnect ? "reconnecting" : "disconnected" });
-    notBefore = inMs ? Date.now() + inMs : 0;
+    notBefore = Date.now() + toldMs;
     const { reconnectInterval = 1_000, reconnectMaxInterval = 30_000 } = options;
     const longestMs = Math.min(reconnectMaxInterval, reconnectInterval * 2 ** (attempt - 1));
     // Full jitter: those who were cut off together do not come back together.
-    schedule(inMs ?? Math.round(environment.random() * longestMs));
+    schedule(toldMs + (isPrompt ? 0 : Math.round(environment.random() * longestMs)));
   }
 
   function schedule(inMs: number): void {
@@ -255,7 +271,6 @@ export function createConnection(
   }
 
   function pass(to: LifecycleChange): void {
-    const isLive = current && isConnected;
     debug(to);
     if (to === "suspend") suspend();
     else if (to === "hidden") hiding.set(suspend, options.hiddenTimeout ?? Infinity);
@@ -263,13 +278,13 @@ export function createConnection(
       if (!current) turn.clear();
       change({ isOnline: false, retryInMs: undefined });
       // Another network may be gone: the line says it itself.
-      if (isLive) heartbeat.probe();
+      if (connectedAt) heartbeat.probe();
     } else {
       if (to === "online") change({ isOnline: true });
       else isSuspended = false;
       hiding.clear();
       const earlyMs = notBefore - Date.now();
-      if (isLive) heartbeat.probe();
+      if (connectedAt) heartbeat.probe();
       else if (earlyMs > 0) schedule(earlyMs);
       else attempt();
     }

@@ -45,7 +45,7 @@ export interface LinkEnd {
   /** Come back at once, it was nobody's fault: another tab took over. */
   readonly handedOver?: boolean;
   /** This way is none here, and would not be the next time: another is to be tried. */
-  readonly isUnusable?: boolean;
+  readonly isUnusable?: boolean | undefined;
 }
 
 /** What a link tells its client. Nothing is told before `open` has returned, nor after `closed` or the client's own `close()`. */
@@ -80,4 +80,8 @@ export interface Transport {
   open(target: LinkTarget, listener: LinkListener): Link;
   /** Makes one of several, the best first: the one that works. Those of `@rowcast/client/fallback` know how. */
   readonly among?: (ways: readonly Transport[]) => Transport;
+  /** It adds something to this one. */
+  readonly inner?: Transport;
+  /** Adds the same to another, as to one that tabs share: each tab has its own of what is added. */
+  readonly around?: (way: Transport) => Transport;
 }

@@ -63,7 +63,7 @@ export type TransportName = "ws" | "sse" | "poll";
 /** The connection at one moment. A new object whenever anything in it changes, and only then. */
 export interface Status {
   readonly state: ConnectionState;
-  /** Failed attempts and lost connections in a row; 0 once a connection has lasted 5 s. */
+  /** Failed attempts and lost connections in a row, those apart whose end was announced; 0 once a connection has lasted 5 s. */
   readonly attempt: number;
   /** Milliseconds until the next attempt, as of when this status began; undefined while none is planned. */
   readonly retryInMs: number | undefined;

@@ -174,7 +174,78 @@ describe("coming back", () => {
     const link = await scene.connected();
     link.tell({ type: "error", code: "RATE_LIMIT_EXCEEDED", message: "", limit: 100, retryAfterMs: 33_000 });
     link.end(4429);
-    expect(scene.client.status.retryInMs).toBe(33_000);
+    expect(scene.client.status.retryInMs).toBe(33_000 + 500);
+  });
+
+  test("an end that was announced is no failure, however many there are", async () => {
+    const scene = new Scene({ maxRetries: 2 });
+    await scene.connected();
+    for (let n = 0; n < 10; n += 1) {
+      await scene.wait(1_000);
+      scene.link.tell({ type: "disconnect", code: "SERVER_SHUTDOWN", reconnect: true, retryAfterMs: 800 }).end(1012);
+      expect(scene.client.status).toMatchObject({ state: "reconnecting", attempt: 0, retryInMs: 800 });
+      await scene.wait(800);
+      expect(scene.links).toHaveLength(n + 2);
+      scene.link.welcome();
+    }
+    await scene.wait(1_000);
+    scene.link.end();
+    expect(scene.client.status).toMatchObject({ attempt: 1, retryInMs: 500 });
+  });
+
+  test("it forgets no failure either, until a connection has lasted", async () => {
+    const scene = new Scene();
+    scene.client.connect();
+    for (let n = 0; n < 3; n += 1) {
+      scene.link.end();
+      await scene.wait(scene.client.status.retryInMs ?? 0);
+    }
+    scene.link.welcome();
+    await scene.wait(1_000);
+    scene.link.tell({ type: "disconnect", code: "SERVER_SHUTDOWN", reconnect: true, retryAfterMs: 800 }).end(1012);
+    expect(scene.client.status).toMatchObject({ attempt: 3, retryInMs: 800 });
+    await scene.wait(800);
+    scene.link.end();
+    expect(scene.client.status).toMatchObject({ attempt: 4, retryInMs: 4_000 });
+  });
+
+  test("the time is counted from when it was said, as events come until the end", async () => {
+    const scene = new Scene();
+    const link = await scene.connected();
+    link.tell({ type: "disconnect", code: "SERVER_SHUTDOWN", reconnect: true, retryAfterMs: 16_300 });
+    await scene.wait(15_000);
+    expect(scene.client.status.state).toBe("connected");
+    link.event(1, "tasks", "c1").end(1012);
+    expect(scene.client.status).toMatchObject({ attempt: 0, retryInMs: 1_300 });
+  });
+
+  test("a restart without a time is no failure, and a time of its own is waited", async () => {
+    const scene = new Scene();
+    const link = await scene.connected();
+    await scene.wait(1_000);
+    link.end(1012);
+    expect(scene.client.status).toMatchObject({ attempt: 0, retryInMs: 250 });
+  });
+
+  test.each([
+    ["says farewell", { type: "disconnect", code: "SERVER_SHUTDOWN", reconnect: true, retryAfterMs: 0 }, 1012],
+    ["says farewell without a time", { type: "disconnect", code: "SERVER_SHUTDOWN", reconnect: true }, 1012],
+    ["says that it restarts", { type: "heartbeat" }, 1012],
+    ["dies", { type: "heartbeat" }, 1006],
+  ])("a server that greets and at once %s is asked ever more seldom", async (_, last, code) => {
+    const scene = new Scene();
+    scene.client.connect();
+    const startedAt = Date.now();
+    const waits: unknown[] = [];
+    while (Date.now() - startedAt < 300_000) {
+      scene.link.welcome().tell(last).end(code);
+      waits.push(scene.client.status.retryInMs);
+      await scene.wait(Math.max(1, scene.client.status.retryInMs ?? 0));
+    }
+    // 1, 2, 4, 8, 16, and then 30 s, of which a half is waited each time.
+    expect(scene.links.length).toBeLessThan(26);
+    expect(scene.links.length).toBeGreaterThan(20);
+    expect(waits.at(-1)).toBe(15_000);
   });
 
   test("handed over: at once, and no failure", async () => {

@@ -22,7 +22,7 @@ test("messages are read however they are cut into pieces", () => {
     read(text.slice(0, at));
     read(text.slice(at));
     expect(got).toEqual([
-      { data: "", id: undefined },
+      { data: "", id: undefined, retry: "5" },
       { data: '{"a":\n1}', id: "c1" },
       { data: "", id: undefined },
       { data: "", id: "c2" },
@@ -77,7 +77,79 @@ describe("plain requests", () => {
     scene.client.subscribe("a", () => {});
     await scene.wait(10);
     expect(scene.client.status).toMatchObject({ state, error: { code, message: expect.stringContaining("because") } });
-    if (state === "reconnecting") expect(scene.client.status.retryInMs).toBe(7_000);
+    // All are told the same whole seconds: with a part of the first wait they do not come back together.
+    if (state === "reconnecting") expect(scene.client.status).toMatchObject({ attempt: 1, retryInMs: 7_000 + 500 });
+  });
+
+  test("a server that stops answering and says when to come back has not failed", async () => {
+    let isStopping = false;
+    const fetch = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 2_000));
+      const body = isStopping ? { message: "stopping" } : { events: [], cursor: "c1", more: false };
+      return new Response(JSON.stringify(body), isStopping ? { status: 503, headers: { "retry-after": "7" } } : {});
+    };
+    const scene = new Scene({ transports: [longPoll], environment: { fetch: fetch as never } });
+    scene.client.subscribe("a", () => {});
+    await scene.wait(2_010);
+    expect(scene.client.status.state).toBe("connected");
+    isStopping = true;
+    await scene.wait(2_000);
+    expect(scene.client.status).toMatchObject({ state: "reconnecting", attempt: 0, retryInMs: 7_000 + 250 });
+    // It still does not answer, which is a failure.
+    await scene.wait(7_250 + 2_000);
+    expect(scene.client.status).toMatchObject({ state: "reconnecting", attempt: 1, retryInMs: 7_000 + 500 });
+  });
+});
+
+describe("streams", () => {
+  const subscribed = 'id: c1\nevent: subscribed\ndata: {"type":"subscribed","channels":["a"],"recovered":false}\n\n';
+
+  /** A client with a stream, what the server writes to it, and its end. */
+  async function streaming(...first: string[]) {
+    let stream: ReadableStreamDefaultController<Uint8Array> | undefined;
+    const fetch = vi.fn(async () => {
+      const body = new ReadableStream<Uint8Array>({
+        start(controller) {
+          stream = controller;
+        },
+      });
+      return new Response(body, { headers: { "content-type": "text/event-stream" } });
+    });
+    const scene = new Scene({ transports: [sse], environment: { fetch: fetch as never } });
+    scene.client.subscribe("a", () => {});
+    await scene.wait(10);
+    const write = (text: string) => stream?.enqueue(new TextEncoder().encode(text));
+    for (const text of [...first, subscribed]) write(text);
+    await scene.wait(2_000);
+    expect(scene.client.status).toMatchObject({ state: "connected", transport: "sse" });
+    return { scene, fetch, write, end: () => stream?.close() };
+  }
+
+  test("the time that a stream begins with is waited after it", async () => {
+    const { scene, end } = await streaming("retry: 4000\n\n");
+    end();
+    await scene.wait(10);
+    expect(scene.client.status).toMatchObject({ state: "reconnecting", attempt: 0, retryInMs: 4_000 + 250 });
+  });
+
+  test("one without a time, or with none that is one, is a failure", async () => {
+    const { scene, end } = await streaming("retry: soon\n\n");
+    end();
+    await scene.wait(10);
+    expect(scene.client.status).toMatchObject({ state: "reconnecting", attempt: 1, retryInMs: 500 });
+  });
+
+  test("a server that stops tells each its own time, which goes before", async () => {
+    const { scene, write, end, fetch } = await streaming("retry: 4000\n\n");
+    write(
+      'event: disconnect\ndata: {"type":"disconnect","code":"SERVER_SHUTDOWN","reconnect":true,"retryAfterMs":900}\n\n',
+    );
+    await scene.wait(100);
+    end();
+    await scene.wait(0);
+    expect(scene.client.status).toMatchObject({ state: "reconnecting", attempt: 0, retryInMs: 800 });
+    await scene.wait(810);
+    expect(fetch).toHaveBeenCalledTimes(2);
   });
 });
 

@@ -5,6 +5,7 @@ import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import type { ServerFrame } from "../src/index.js";
+import { type Present, presence, type Unknown } from "../src/presence/index.js";
 import { Scene } from "./support/scene.js";
 
 const folder = path.resolve(import.meta.dirname, "../../../docs/protocol");
@@ -14,6 +15,14 @@ interface Said {
   id?: number | string;
   channels?: string[];
   since?: string;
+  presence?: boolean;
+}
+/** Who is on a channel, as an exchange tells it. */
+interface Room {
+  members?: { user: string }[];
+  code?: string;
+  event?: string;
+  user?: string;
 }
 interface Exchange {
   about: string;
@@ -54,7 +63,30 @@ describe.each(exchanges)("%s", (name, { steps, token }) => {
     const thrown = vi.fn();
     vi.stubGlobal("reportError", thrown);
     let tokens = 0;
-    const scene = new Scene(token === null ? {} : { getToken: () => `token ${++tokens}` });
+    // Somebody watches the channels of which the exchange asks who is there.
+    const { transport, watch } = presence({ name: "ws", open: (...what) => scene.transport("ws").open(...what) });
+    const scene: Scene = new Scene({
+      transports: [transport],
+      ...(token === null ? {} : { getToken: () => `token ${++tokens}` }),
+    });
+    const told: string[] = [];
+    const show = (channel: string, { members }: Pick<Present, "members">) =>
+      told.push(`${channel}: ${members.map(({ user }) => user)}`);
+    const shrug = (channel: string, { code }: Pick<Unknown, "code">) => told.push(`${channel}: ${code}`);
+    /** What the watchers are to be told, by what the server says. */
+    const known = new Map<string, string[]>();
+    const owed: string[] = [];
+    const owe = (channel: string, { members, code, event, user }: Room) => {
+      if (code) {
+        owed.push(`${channel}: ${code}`);
+        return;
+      }
+      const before = known.get(channel) ?? [];
+      const after = members?.map(({ user }) => user) ?? before.filter((one) => one !== user);
+      if (event === "join" && user) after.push(user);
+      known.set(channel, after);
+      owed.push(`${channel}: ${after}`);
+    };
     const got = new Set<unknown>();
     const undos = new Map<string, () => void>();
     scene.client.connect();
@@ -71,6 +103,12 @@ describe.each(exchanges)("%s", (name, { steps, token }) => {
         said.channels.every((channel) => !channel.includes(" "))
       ) {
         for (const channel of said.channels) {
+          if (said.presence)
+            watch(
+              channel,
+              (present) => show(channel, present),
+              (reason) => shrug(channel, reason),
+            );
           const since = said.since === undefined || said.since.startsWith("<") ? {} : { since: said.since };
           if (!undos.has(channel))
             undos.set(
@@ -79,7 +117,11 @@ describe.each(exchanges)("%s", (name, { steps, token }) => {
             );
         }
         await scene.soon();
-        expect(last()).toMatchObject({ channels: said.channels, ...(said.since ? { since: expect.any(String) } : {}) });
+        expect(last()).toMatchObject({
+          channels: said.channels,
+          ...(said.since ? { since: expect.any(String) } : {}),
+          ...(said.presence ? { presence: true } : {}),
+        });
         ids.set(said.id, (last() as { id: number }).id);
       } else if (said?.type === "unsubscribe") {
         for (const channel of said.channels ?? []) undos.get(channel)?.();
@@ -93,6 +135,9 @@ describe.each(exchanges)("%s", (name, { steps, token }) => {
         const isReset = steps.some(({ frame }) => frame === "reset");
         const frame = filled(told.recovered && !isReset ? { ...told, cursor: (last() as Said).since ?? "" } : told);
         const id = ids.get(frame.id);
+        for (const [channel, room] of Object.entries((frame.presence ?? {}) as Record<string, Room>))
+          owe(channel, room);
+        if (frame.type === "presence") owe(frame.channel as string, frame as Room);
         scene.link.tell(id === undefined ? frame : { ...frame, id });
         await scene.soon();
         if (frame.cursor !== undefined && frame.type !== "disconnect") expect(scene.client.cursor).toBe(frame.cursor);
@@ -107,6 +152,8 @@ describe.each(exchanges)("%s", (name, { steps, token }) => {
     expect([...got]).toEqual(
       events.map((event) => expect.objectContaining({ type: (event as { type: string }).type })),
     );
+    expect(told).toEqual(owed);
+    expect(owed.length > 0).toBe(name.includes("presence"));
     expect(thrown).not.toHaveBeenCalled();
     expect(scene.errors.filter(({ code }) => code === "HANDLER")).toEqual([]);
     vi.unstubAllGlobals();

@@ -34,6 +34,7 @@ test("every snippet is true to the types", { timeout: 60_000 }, () => {
     const paths = {
       "@rowcast/client": ["../../src/index.ts"],
       "@rowcast/client/fallback": ["../../src/fallback/index.ts"],
+      "@rowcast/client/presence": ["../../src/presence/index.ts"],
     };
     const compilerOptions = {
       module: "esnext",

@@ -193,7 +193,8 @@ pub(super) struct CommonArgs {
     #[arg(long, value_name = "URL", help_heading = "Server")]
     pub url: Option<String>,
 
-    /// The process of that server, for its processor time and memory. Its children count.
+    /// The process of that server, for its processor time, memory and, where the kernel counts
+    /// them for you (`kernel.perf_event_paranoid` at most 1), instructions. Its children count.
     #[arg(long, value_name = "PID", requires = "url", help_heading = "Server", value_parser = clap::value_parser!(u32).range(1..=0x7fff_ffff))]
     pub pid: Option<u32>,
 

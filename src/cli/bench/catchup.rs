@@ -183,7 +183,7 @@ impl Report {
             percent(self.generator_share),
         ]);
         table.print();
-        print_verdict(bench, &self.servers);
+        print_verdict(bench, &[&self.servers[0]]);
         print_notes(&[(self.servers[0].name.clone(), self.generator_share)]);
     }
 

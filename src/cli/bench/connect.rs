@@ -6,8 +6,8 @@ use super::Progress;
 use super::args::ConnectArgs;
 use super::plot::{self, Bars};
 use super::report::{
-    About, Percentiles, Spread, Table, base_of, cpu_micros_each, number, own_share, percent,
-    print_json, print_notes, print_verdict, ratio, spread, thousands,
+    About, Percentiles, Spread, Table, against_base, base_of, cpu_micros_each, number, own_share,
+    percent, print_json, print_notes, print_verdict, ratio, spread, thousands,
 };
 use super::setup::{Bench, Shape};
 use super::stand::{Spent, Stand};
@@ -158,10 +158,8 @@ impl Report {
             self.at_once,
             self.rounds
         );
-        let base = self.servers.iter().find(|server| server.about.is_base);
-        let base = base.map_or("", |server| &server.about.name);
-        let against = format!("× {base}");
-        let several = self.servers.len() > 1;
+        let abouts: Vec<_> = self.servers.iter().map(|s| &s.about).collect();
+        let against = against_base("×", &abouts);
         let mut head = vec![
             "server",
             "CPU each, us",
@@ -170,9 +168,7 @@ impl Report {
             "p99, ms",
             "benchmark",
         ];
-        if several {
-            head.push(&against);
-        }
+        head.extend(against.as_deref());
         let mut table = Table::new(&head, 0);
         for server in &self.servers {
             let mut cells = vec![
@@ -183,17 +179,10 @@ impl Report {
                 number(Some(server.connect_ms.p99)),
                 percent(server.generator_share),
             ];
-            if several {
-                cells.push(if server.about.is_base {
-                    "1".into()
-                } else {
-                    spread(server.ratio)
-                });
-            }
+            cells.extend(against.iter().map(|_| server.about.against(server.ratio)));
             table.line(cells);
         }
         table.print();
-        let abouts: Vec<_> = self.servers.iter().map(|s| s.about.clone()).collect();
         print_verdict(bench, &abouts);
         let share = |server: &Server| (server.about.name.clone(), server.generator_share);
         let shares: Vec<_> = self.servers.iter().map(share).collect();

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::args::FanoutArgs;
 use super::plot::{self, Bars};
 use super::report::{
-    About, Spread, Table, base_of, cpu_micros_each, megabytes, number, own_share, percent,
-    print_json, print_notes, print_verdict, ratio, spread, thousands,
+    About, Spread, Table, against_base, base_of, cpu_micros_each, megabytes, number, own_share,
+    percent, print_json, print_notes, print_verdict, ratio, spread, thousands,
 };
 use super::setup::{Bench, Shape};
 use super::stand::{Spent, Stand, joined};
@@ -56,6 +56,8 @@ struct Batch {
     /// Of the server, user and kernel.
     cpu_micros_per_delivery: Option<Spread>,
     deliveries_per_cpu_second: Option<Spread>,
+    /// Of the server, user and kernel. None where the kernel does not count them for us.
+    instructions_per_delivery: Option<Spread>,
     /// The cost of the base by that of this server, of pairs of rounds: 1 is as good, less is dearer.
     ratio: Option<Spread>,
     /// From the commit to the last client.
@@ -68,6 +70,7 @@ struct Batch {
 #[derive(Default)]
 struct Samples {
     cpu_micros: Vec<Option<f64>>,
+    instructions: Vec<Option<f64>>,
     last_ms: Vec<f64>,
     spent: Vec<Spent>,
 }
@@ -174,6 +177,9 @@ async fn measure(stand: &mut Stand, batch: u32, samples: &mut Samples) -> Result
     stand.close_books().await?;
     let deliveries = stand.load.seen.deliveries - before;
     samples.cpu_micros.push(cpu_micros_each(&spent, deliveries));
+    let instructions = spent.instructions.map(|count| count as f64);
+    let each = instructions.map(|count| count / deliveries.max(1) as f64);
+    samples.instructions.push(each);
     samples.spent.push(spent);
     Ok(())
 }
@@ -194,6 +200,9 @@ fn servers(stands: &[Stand], batches: &[u32], samples: &[Vec<Samples>]) -> Vec<S
                         rounds: own.cpu_micros.len(),
                         cpu_micros_per_delivery: Spread::of(cpu.clone()),
                         deliveries_per_cpu_second: Spread::of(cpu.map(|micros| 1e6 / micros)),
+                        instructions_per_delivery: Spread::of(
+                            own.instructions.iter().filter_map(|count| *count),
+                        ),
                         ratio: (n != base)
                             .then(|| ratio(&own.cpu_micros, against))
                             .flatten(),
@@ -218,10 +227,8 @@ impl Report {
             self.payload_bytes,
             self.rounds
         );
-        let base = self.servers.iter().find(|server| server.about.is_base);
-        let base = base.map_or("", |server| &server.about.name);
-        let against = format!("× {base}");
-        let several = self.servers.len() > 1;
+        let abouts: Vec<_> = self.servers.iter().map(|s| &s.about).collect();
+        let against = against_base("×", &abouts);
         let mut head = vec![
             "at a time",
             "server",
@@ -231,9 +238,10 @@ impl Report {
             "benchmark",
             "memory",
         ];
-        if several {
-            head.push(&against);
-        }
+        let mut batches = self.servers.iter().flat_map(|server| &server.batches);
+        let are_counted = batches.any(|batch| batch.instructions_per_delivery.is_some());
+        head.extend(are_counted.then_some("instructions each"));
+        head.extend(against.as_deref());
         let mut table = Table::new(&head, 1);
         let sizes = self.servers.first().map_or(0, |s| s.batches.len());
         for size in 0..sizes {
@@ -249,18 +257,12 @@ impl Report {
                     percent(batch.generator_share),
                     megabytes(server.about.rss_bytes),
                 ];
-                if several {
-                    cells.push(if server.about.is_base {
-                        "1".into()
-                    } else {
-                        spread(batch.ratio)
-                    });
-                }
+                cells.extend(are_counted.then(|| spread(batch.instructions_per_delivery)));
+                cells.extend(against.iter().map(|_| server.about.against(batch.ratio)));
                 table.line(cells);
             }
         }
         table.print();
-        let abouts: Vec<_> = self.servers.iter().map(|s| s.about.clone()).collect();
         print_verdict(bench, &abouts);
         let share = |server: &Server| {
             let shares = server.batches.iter().filter_map(|b| b.generator_share);

@@ -154,7 +154,7 @@ impl Report {
             ]);
         }
         table.print();
-        let abouts: Vec<_> = self.servers.iter().map(|s| s.about.clone()).collect();
+        let abouts: Vec<_> = self.servers.iter().map(|s| &s.about).collect();
         print_verdict(bench, &abouts);
         let known = |server: &Server| {
             let known = server.cpu_ms_per_second.map(|_| 0.0);

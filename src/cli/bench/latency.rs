@@ -14,8 +14,8 @@ use super::args::LatencyArgs;
 use super::plot::{self, Curves};
 use super::publish::Publisher;
 use super::report::{
-    About, Percentiles, Spread, Table, base_of, cpu_micros_each, number, print_json, print_verdict,
-    spread, thousands,
+    About, Percentiles, Spread, Table, against_base, base_of, cpu_micros_each, number, print_json,
+    print_verdict, thousands,
 };
 use super::setup::{Bench, Shape};
 use super::stand::{Stand, joined};
@@ -282,14 +282,10 @@ impl Report {
             number(Some(self.seconds)),
             self.payload_bytes
         );
-        let base = self.servers.iter().find(|server| server.about.is_base);
-        let base = base.map_or("", |server| &server.about.name);
-        let against = format!("p50 × {base}");
-        let several = self.servers.len() > 1;
+        let abouts: Vec<_> = self.servers.iter().map(|s| &s.about).collect();
+        let against = against_base("p50 ×", &abouts);
         let mut head = vec!["server", "", "p50", "p90", "p99", "p99.9", "max"];
-        if several {
-            head.push(&against);
-        }
+        head.extend(against.as_deref());
         let mut table = Table::new(&head, 0);
         for server in &self.servers {
             let ways = [
@@ -304,12 +300,8 @@ impl Report {
                 };
                 let mut cells = vec![name.to_owned(), way.to_owned()];
                 cells.extend(percentiles.cells());
-                if several && n == 0 {
-                    cells.push(if server.about.is_base {
-                        "1".into()
-                    } else {
-                        spread(server.ratio)
-                    });
+                if against.is_some() && n == 0 {
+                    cells.push(server.about.against(server.ratio));
                 }
                 table.line(cells);
             }
@@ -318,7 +310,6 @@ impl Report {
         for server in &self.servers {
             server.print_drift();
         }
-        let abouts: Vec<_> = self.servers.iter().map(|s| s.about.clone()).collect();
         print_verdict(bench, &abouts);
     }
 }

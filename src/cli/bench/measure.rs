@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::instructions::Instructions;
 use crate::error::Error;
 
 /// Whether this system tells.
@@ -15,6 +16,7 @@ pub(super) struct Meter {
     /// Of processes that have ended.
     ended: Duration,
     root: u32,
+    instructions: Option<Instructions>,
 }
 
 #[derive(Debug)]
@@ -40,8 +42,12 @@ impl Meter {
             processes: Vec::new(),
             ended: Duration::ZERO,
             root: pid,
+            instructions: None,
         };
         meter.look_for_children();
+        let processes = meter.processes.iter();
+        let threads: Vec<_> = processes.flat_map(|it| system::threads(it.pid)).collect();
+        meter.instructions = Instructions::of(&threads);
         Ok(meter)
     }
 
@@ -74,6 +80,11 @@ impl Meter {
                 .iter()
                 .map(|clock| clock.last)
                 .sum::<Duration>()
+    }
+
+    /// Instructions so far, where somebody counts them.
+    pub(super) fn instructions(&mut self) -> Option<u64> {
+        self.instructions.as_mut()?.count()
     }
 
     /// Memory that it has now. What processes share is counted for each of them.

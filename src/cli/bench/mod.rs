@@ -9,6 +9,7 @@ mod dialect;
 mod fanout;
 mod frames;
 mod idle;
+mod instructions;
 mod latency;
 mod load;
 mod measure;

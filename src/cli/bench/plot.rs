@@ -30,6 +30,9 @@ const COLOURS: [RGBColor; 10] = [
 /// Of words and axes, readable on both.
 const INK: RGBColor = RGBColor(118, 126, 138);
 
+/// Where the title and the names of servers begin.
+const LEFT: i32 = 24;
+
 const FONT: &str = "system-ui, -apple-system, Segoe UI, sans-serif";
 
 /// Quantiles of a curve: fine at the end, where it is steep. As nines: 2 is 99 %.
@@ -96,16 +99,28 @@ fn head<'a>(
     title: &str,
     names: &[&str],
 ) -> Result<Area<'a>, Box<dyn std::error::Error>> {
-    let (top, rest) = area.split_vertically(if names.len() > 1 { 76 } else { 48 });
-    top.draw(&Text::new(title.to_owned(), (24, 16), words(21)))?;
-    if names.len() > 1 {
-        let mut x = 24;
-        for (n, name) in names.iter().enumerate() {
-            top.draw(&Rectangle::new([(x, 52), (x + 12, 64)], colour(n).filled()))?;
-            top.draw(&Text::new((*name).to_owned(), (x + 18, 51), words(14)))?;
-            // About as wide as its letters are.
-            x += 40 + 8 * name.chars().count() as i32;
+    let names = if names.len() > 1 { names } else { &[] };
+    let (mut x, mut y) = (LEFT, 52);
+    let places = names.iter().map(|name| {
+        // About as wide as its letters are.
+        let wide = 40 + 8 * name.chars().count() as i32;
+        if x > LEFT && x + wide > area.dim_in_pixel().0 as i32 {
+            (x, y) = (LEFT, y + 22);
         }
+        let place = (x, y);
+        x += wide;
+        place
+    });
+    let places: Vec<_> = places.collect();
+    let height = places.last().map_or(48, |(_, y)| y + 24);
+    let (top, rest) = area.split_vertically(height);
+    top.draw(&Text::new(title.to_owned(), (LEFT, 16), words(21)))?;
+    for (n, (name, (x, y))) in names.iter().zip(places).enumerate() {
+        top.draw(&Rectangle::new(
+            [(x, y), (x + 12, y + 12)],
+            colour(n).filled(),
+        ))?;
+        top.draw(&Text::new((*name).to_owned(), (x + 18, y - 1), words(14)))?;
     }
     Ok(rest)
 }

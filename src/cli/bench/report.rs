@@ -102,6 +102,22 @@ impl About {
             rss_bytes: stand.rss_bytes(),
         }
     }
+
+    /// The cell of its ratio.
+    pub(super) fn against(&self, ratio: Option<Spread>) -> String {
+        if self.is_base {
+            "1".into()
+        } else {
+            spread(ratio)
+        }
+    }
+}
+
+/// The head of a column of ratios, where there are several servers.
+pub(super) fn against_base(what: &str, servers: &[&About]) -> Option<String> {
+    let base = servers.iter().find(|server| server.is_base);
+    let base = base.filter(|_| servers.len() > 1)?;
+    Some(format!("{what} {}", base.name))
 }
 
 /// Which server the others are compared with.
@@ -227,7 +243,7 @@ pub(super) fn megabytes(bytes: Option<u64>) -> String {
 }
 
 /// Whether what came was right, for people.
-pub(super) fn print_verdict(bench: &Bench, servers: &[About]) {
+pub(super) fn print_verdict(bench: &Bench, servers: &[&About]) {
     for About {
         name,
         faults,

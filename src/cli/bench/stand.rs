@@ -47,6 +47,8 @@ pub(super) struct Stand {
 pub(super) struct Spent {
     /// Of the server. None where its process is not known.
     pub cpu: Option<Duration>,
+    /// Of the server, user and kernel. None where the kernel does not count them for us.
+    pub instructions: Option<u64>,
     /// Of the benchmark.
     pub own: Duration,
     pub time: Duration,
@@ -55,6 +57,7 @@ pub(super) struct Spent {
 /// Clocks at the beginning of something.
 pub(super) struct Clocks {
     cpu: Option<Duration>,
+    instructions: Option<u64>,
     own: Duration,
     start: Instant,
 }
@@ -325,12 +328,13 @@ impl Stand {
     }
 
     pub(super) fn clocks(&mut self) -> Clocks {
-        let meter = self.target.meter.as_mut();
+        let mut meter = self.target.meter.as_mut();
         Clocks {
-            cpu: meter.map(|meter| {
+            cpu: meter.as_mut().map(|meter| {
                 meter.look_for_children();
                 meter.cpu()
             }),
+            instructions: meter.and_then(Meter::instructions),
             own: own_cpu(),
             start: Instant::now(),
         }
@@ -338,10 +342,15 @@ impl Stand {
 
     pub(super) fn spent(&mut self, since: &Clocks) -> Spent {
         let time = since.start.elapsed();
-        let cpu = self.target.meter.as_mut().map(Meter::cpu);
+        let mut meter = self.target.meter.as_mut();
+        let cpu = meter.as_mut().map(|meter| meter.cpu());
+        let instructions = meter.and_then(Meter::instructions);
         Spent {
             cpu: cpu
                 .zip(since.cpu)
+                .map(|(now, then)| now.saturating_sub(then)),
+            instructions: instructions
+                .zip(since.instructions)
                 .map(|(now, then)| now.saturating_sub(then)),
             own: own_cpu().saturating_sub(since.own),
             time,

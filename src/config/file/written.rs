@@ -12,7 +12,7 @@ use super::setting::{DATABASE_VARIABLE, Setting, Shape, settings};
 use super::source::{Sources, database_variable};
 use super::{ConfigFile, SECTIONS};
 use crate::auth::JwksUrl;
-use crate::source::DatabaseUrl;
+use crate::source::{DatabaseUrl, StreamUrl};
 
 /// Longest line of a comment, in characters.
 const COMMENT_WIDTH: usize = 100;
@@ -201,6 +201,7 @@ impl Sources {
 fn redacted(key: &str, text: &str) -> String {
     let shown = match key {
         "database_url" => DatabaseUrl::parse(text).ok().map(|url| url.to_string()),
+        "source" | "relay" | "relay_to" => StreamUrl::parse(text).ok().map(|url| url.to_string()),
         "jwks_url" => text.parse().ok().map(|url: JwksUrl| url.to_string()),
         _ => None,
     };

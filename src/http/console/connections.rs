@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until, timeout};
 use warp::http::StatusCode;
-use warp::http::header::{HeaderValue, RETRY_AFTER};
 use warp::reply::Response;
 
-use super::{Asking, Desk};
+use super::Desk;
+use crate::http::head::Head;
 use crate::http::query::Refusal;
-use crate::http::{json, problem};
+use crate::http::{json, unavailable};
 use crate::hub::{Entry, Roll, Standing, Whose};
 
 /// Connections are not looked at oftener: it costs the shards a look at all of theirs, whoever asks.
@@ -49,16 +49,10 @@ struct Told<'a> {
     state: &'static str,
 }
 
-pub(super) async fn answer(desk: &Desk, asking: &Asking) -> Result<Response, Refusal> {
-    let Asking {
-        admission,
-        query,
-        headers,
-    } = asking;
-    let gate = &desk.gate;
-    let (identity, _place) = gate.identity(admission, headers, query).await?;
-    Desk::no_parameters(asking)?;
-    let (whose, why) = if gate.authenticator.anonymous().is_none() {
+pub(super) async fn answer(desk: &Desk, head: &Head) -> Result<Response, Refusal> {
+    let (identity, _place) = head.identity().await?;
+    head.query(&[])?;
+    let (whose, why) = if head.gate.authenticator.anonymous().is_none() {
         match &identity.user {
             Some(user) => (
                 Some(Whose::User(user.clone())),
@@ -69,7 +63,7 @@ pub(super) async fn answer(desk: &Desk, asking: &Asking) -> Result<Response, Ref
                 "your token names no user (claim `sub`), and shows no connections",
             ),
         }
-    } else if gate.is_of_this_machine(admission, headers) {
+    } else if head.is_of_this_machine() {
         (Some(Whose::All), "")
     } else {
         (
@@ -108,14 +102,8 @@ async fn look(desk: &Desk, whose: &Whose) -> Result<Roll, Refusal> {
         desk.hub.roll(whose).await
     });
     looking.await.ok().flatten().ok_or_else(|| {
-        let mut response = problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "busy",
-            "the server has too much to do to say who is connected; try again",
-        );
-        let soon = HeaderValue::from_static("2");
-        response.headers_mut().insert(RETRY_AFTER, soon);
-        response.into()
+        let message = "the server has too much to do to say who is connected; try again";
+        unavailable("busy", message)
     })
 }
 

@@ -12,15 +12,13 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use warp::http::StatusCode;
 use warp::http::header::{
-    CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-use super::gate::{self, Admission};
-use super::query::{Query, Refusal, raw_query};
-use super::{Gate, admitted};
+use super::query::Refusal;
+use super::{Gate, gate, head, unkept};
 use crate::hub::Hub;
 use crate::source::{DatabaseConfig, DatabaseKind};
 
@@ -29,7 +27,8 @@ use files::Files;
 /// What the console says of its server besides what the server knows of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Console {
-    database: DatabaseKind,
+    /// None where there is a stream only.
+    database: Option<DatabaseKind>,
     /// The table of events, as a statement names it.
     table: String,
     /// The database's URL, if there is no secret in it.
@@ -39,15 +38,16 @@ pub(crate) struct Console {
 
 impl Console {
     /// The console of a server with this database, which looks at it so often at least.
-    pub fn new(database: &DatabaseConfig, poll_interval: Duration) -> Self {
-        let shown = database.url.to_string();
+    pub fn new(database: Option<&DatabaseConfig>, poll_interval: Duration) -> Self {
+        let schema = database.and_then(|database| database.schema.as_ref());
+        let shown = database.filter(|database| database.url.is_shown_whole());
         Self {
-            database: database.url.kind(),
-            table: match &database.schema {
+            database: database.map(|database| database.url.kind()),
+            table: match schema {
                 Some(schema) => format!("\"{}\".events", schema.replace('"', "\"\"")),
                 None => "events".to_owned(),
             },
-            database_url: database.url.is_shown_whole().then_some(shown),
+            database_url: shown.map(|database| database.url.to_string()),
             poll_interval,
         }
     }
@@ -56,17 +56,9 @@ impl Console {
 /// What answering takes.
 struct Desk {
     hub: Hub,
-    gate: Gate,
     console: Console,
     /// When connections may be looked at next.
     next_look: Mutex<Instant>,
-}
-
-/// Whoever asks: the head of a request.
-struct Asking {
-    admission: Admission,
-    query: String,
-    headers: HeaderMap,
 }
 
 /// The page, its files, and `/console/status` and `/console/connections`.
@@ -77,25 +69,17 @@ pub(super) fn routes(
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
     let desk = Arc::new(Desk {
         hub: hub.clone(),
-        gate: gate.clone(),
         console,
         next_look: Mutex::new(Instant::now()),
     });
-    let for_status = Arc::clone(&desk);
-    let status = warp::path!("console" / "status").and(admitted(
-        gate,
-        asking(gate).then(move |asking: Asking| {
-            let desk = Arc::clone(&for_status);
-            async move { private(status::answer(&desk, &asking).await) }
-        }),
-    ));
-    let connections = warp::path!("console" / "connections").and(admitted(
-        gate,
-        asking(gate).then(move |asking: Asking| {
-            let desk = Arc::clone(&desk);
-            async move { private(connections::answer(&desk, &asking).await) }
-        }),
-    ));
+    let status = head::get(gate, &desk, async |desk: Arc<Desk>, head| {
+        Ok(private(status::answer(&desk, &head).await))
+    });
+    let status = warp::path!("console" / "status").and(status);
+    let connections = head::get(gate, &desk, async |desk: Arc<Desk>, head| {
+        Ok(private(connections::answer(&desk, &head).await))
+    });
+    let connections = warp::path!("console" / "connections").and(connections);
     let told = status.or(connections).unify().recover(gate::turned_away);
     page().or(told.unify()).unify()
 }
@@ -131,31 +115,10 @@ fn page() -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Sen
     index.or(file).unify().or(elsewhere).unify()
 }
 
-fn asking(gate: &Gate) -> impl Filter<Extract = (Asking,), Error = Rejection> + Clone + use<> {
-    warp::get()
-        .and(gate.admission())
-        .and(raw_query())
-        .and(warp::header::headers_cloned())
-        .map(|admission, query, headers| Asking {
-            admission,
-            query,
-            headers,
-        })
-}
-
-impl Desk {
-    /// Refuses parameters: there are none.
-    fn no_parameters(asking: &Asking) -> Result<(), Refusal> {
-        Query::parse(&asking.query).allow(&[])
-    }
-}
-
 /// An answer that is one user's, and of this moment.
 fn private(answer: Result<Response, Refusal>) -> Response {
-    let mut response = answer.unwrap_or_else(Refusal::respond);
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    harden(headers);
+    let mut response = unkept(answer.unwrap_or_else(Refusal::respond));
+    harden(response.headers_mut());
     response
 }
 

@@ -6,11 +6,11 @@ use serde::Serialize;
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::{Asking, Console, Desk};
+use super::{Console, Desk};
 use crate::auth::Grants;
-use crate::http::json;
-use crate::http::publish;
+use crate::http::head::Head;
 use crate::http::query::Refusal;
+use crate::http::{json, publish};
 use crate::source::DatabaseKind;
 use crate::stats::Stats;
 
@@ -55,19 +55,13 @@ struct Lag {
     total_ms: f64,
 }
 
-pub(super) async fn answer(desk: &Desk, asking: &Asking) -> Result<Response, Refusal> {
-    let Asking {
-        admission,
-        query,
-        headers,
-    } = asking;
-    let gate = &desk.gate;
-    let (identity, _place) = gate.identity(admission, headers, query).await?;
-    Desk::no_parameters(asking)?;
-    let publish = publish::grants_of(gate, &identity, admission, headers);
-    let asks_for_tokens = gate.authenticator.anonymous().is_none();
+pub(super) async fn answer(desk: &Desk, head: &Head) -> Result<Response, Refusal> {
+    let (identity, _place) = head.identity().await?;
+    head.query(&[])?;
+    let publish = publish::grants_of(head, &identity);
+    let asks_for_tokens = head.gate.authenticator.anonymous().is_none();
     // With a key a server may be behind a proxy of this machine that serves others.
-    let is_ours = !asks_for_tokens && gate.is_of_this_machine(admission, headers);
+    let is_ours = !asks_for_tokens && head.is_of_this_machine();
     let counters = desk.hub.counters();
     let (batches, late) = counters.lag.sum();
     let status = Status {
@@ -78,8 +72,9 @@ pub(super) async fn answer(desk: &Desk, asking: &Asking) -> Result<Response, Ref
         publish: publish.as_ref().map(texts).unwrap_or_default(),
         expires_at: identity.expires_at,
         database: match desk.console.database {
-            DatabaseKind::Postgres => "postgres",
-            DatabaseKind::Sqlite => "sqlite",
+            // What it goes back to is of this kind.
+            Some(DatabaseKind::Postgres) | None => "postgres",
+            Some(DatabaseKind::Sqlite) => "sqlite",
         },
         insert: insert(&desk.console, is_ours),
         database_url: desk.console.database_url.as_deref().filter(|_| is_ours),

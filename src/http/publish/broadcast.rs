@@ -7,12 +7,13 @@ use warp::http::StatusCode;
 use warp::reply::Response;
 
 use super::who::Author;
-use super::{Desk, Head, refuse, refuse_all, unavailable};
+use super::{Head, refuse, refuse_all};
 use crate::auth::is_part;
 use crate::draft::{self, FIELD_BYTES_MAX, Problems};
 use crate::event::{Audience, Channel, ChannelPattern};
 use crate::http::query::Refusal;
-use crate::http::{json, problem};
+use crate::http::{json, problem, unavailable};
+use crate::publisher::Publisher;
 
 /// Largest body, in bytes: it is kept for a while, and read by every server.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -37,13 +38,12 @@ struct Accepted {
 }
 
 pub(super) async fn answer(
-    desk: &Desk,
+    publisher: Publisher,
     head: Head,
     body: impl Stream<Item = Result<impl warp::Buf, warp::Error>>,
 ) -> Result<Response, Refusal> {
-    let gate = &desk.gate;
-    let bytes_max = BODY_BYTES_MAX.min(gate.options().publish.bytes_max);
-    let (author, body) = desk.receive(&head, body, bytes_max).await?;
+    let bytes_max = BODY_BYTES_MAX.min(head.gate.options().publish.bytes_max);
+    let (author, body) = head.receive(body, bytes_max).await?;
     let (to, what) = read(&body)?;
     permit(&author, &to)?;
     let message = match to {
@@ -52,8 +52,8 @@ pub(super) async fn answer(
         }
         Audience::Channel(_) | Audience::User(_) => event(&author, what)?,
     };
-    author.check_again(gate)?;
-    match desk.publisher.tell(to, message).await {
+    author.check_again(&head)?;
+    match publisher.tell(to, message).await {
         Ok(()) => {
             let status = "accepted";
             Ok(json(StatusCode::ACCEPTED, &Accepted { status }))

@@ -3,17 +3,16 @@
 use futures_util::Stream;
 use serde::Serialize;
 use warp::http::StatusCode;
-use warp::http::header::{CACHE_CONTROL, HeaderValue};
 use warp::reply::Response;
 
 use super::who::{Author, idempotency_key};
-use super::{Desk, Head, refuse, refuse_all, unavailable};
+use super::{Head, refuse, refuse_all};
 use crate::draft::{self, Problem, Problems};
 use crate::error::Error;
 use crate::event::NewEvent;
 use crate::http::query::Refusal;
-use crate::http::{json, problem};
-use crate::publisher::Published;
+use crate::http::{json, problem, unavailable, unkept};
+use crate::publisher::{Published, Publisher};
 use crate::source::InsertError;
 
 /// Most events of a request: they are one transaction.
@@ -31,13 +30,12 @@ struct Answer<'a> {
 }
 
 pub(super) async fn answer(
-    desk: &Desk,
+    publisher: Publisher,
     head: Head,
     body: impl Stream<Item = Result<impl warp::Buf, warp::Error>>,
 ) -> Result<Response, Refusal> {
-    let gate = &desk.gate;
-    let publish = gate.options().publish;
-    let (author, body) = desk.receive(&head, body, publish.bytes_max).await?;
+    let publish = head.gate.options().publish;
+    let (author, body) = head.receive(body, publish.bytes_max).await?;
     let key = idempotency_key(&head.headers)?;
     let wrong =
         |message: &str| Refusal::from(problem(StatusCode::BAD_REQUEST, "bad_request", message));
@@ -59,10 +57,10 @@ pub(super) async fn answer(
     let mut events =
         drafted.map_err(|problems| refuse_all("some events are out of rule", &problems))?;
     permit(&author, &mut events)?;
-    author.take(gate, events.len() - 1)?;
+    author.take(&head.gate, events.len() - 1)?;
     author.own_keys(&mut events, key);
-    author.check_again(gate)?;
-    let published = desk.publisher.publish(events).await;
+    author.check_again(&head)?;
+    let published = publisher.publish(events).await;
     published
         .map(|published| respond(&published))
         .map_err(|error| explain(error, key.is_some()))
@@ -100,10 +98,7 @@ fn respond(published: &Published) -> Response {
     } else {
         StatusCode::CREATED
     };
-    let mut response = json(status, &answer);
-    let never = HeaderValue::from_static("no-store");
-    response.headers_mut().insert(CACHE_CONTROL, never);
-    response
+    unkept(json(status, &answer))
 }
 
 fn explain(error: InsertError, is_idempotent: bool) -> Refusal {
@@ -123,6 +118,10 @@ fn explain(error: InsertError, is_idempotent: bool) -> Refusal {
             let message =
                 format!("nothing was published: the database refuses one of the events: {reason}");
             problem(StatusCode::UNPROCESSABLE_ENTITY, "event_refused", &message).into()
+        }
+        InsertError::Failed(Error::NoDatabase { .. }) => {
+            let message = "nothing was published: this server reads a stream and has no database; publish at one that has";
+            problem(StatusCode::NOT_IMPLEMENTED, "no_database", message).into()
         }
         InsertError::Failed(Error::Unusable(_)) => unavailable(
             "database_unusable",

@@ -10,13 +10,13 @@ use std::time::Duration;
 use futures_util::Stream;
 use serde::Serialize;
 use warp::http::StatusCode;
-use warp::http::header::{ALLOW, HeaderMap, HeaderValue, RETRY_AFTER};
+use warp::http::header::{ALLOW, HeaderValue};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::gate::{self, Admission};
-use super::query::{Query, Refusal, raw_query};
-use super::{Gate, admitted, body, json, problem};
+use super::head::{self, Head};
+use super::query::Refusal;
+use super::{Gate, body, gate, json, problem};
 use crate::draft::{Problem, Problems};
 use crate::publisher::Publisher;
 use who::Author;
@@ -25,51 +25,21 @@ pub(super) use who::grants_of;
 /// How long the body of a request may take: a megabyte over a slow line.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request by POST: its head, and its body, which is not read yet.
-macro_rules! posted {
-    ($gate:expr) => {
-        warp::post()
-            .and($gate.admission())
-            .and(raw_query())
-            .and(warp::header::headers_cloned())
-            .map(|admission, query, headers| Head {
-                admission,
-                query,
-                headers,
-            })
-            .and(warp::body::stream())
-    };
-}
 /// `POST /events` and `POST /broadcast`, and what other methods are told there.
 pub(super) fn routes(
     gate: &Gate,
     publisher: Publisher,
 ) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + use<> {
-    let desk = Desk {
-        gate: gate.clone(),
-        publisher,
-    };
-    let events = desk.clone();
-    let events = warp::path!("events").and(admitted(
-        gate,
-        posted!(gate).then(move |request, body| {
-            let desk = events.clone();
-            async move {
-                let answered = events::answer(&desk, request, body).await;
-                answered.unwrap_or_else(Refusal::respond)
-            }
-        }),
-    ));
-    let broadcast = warp::path!("broadcast").and(admitted(
-        gate,
-        posted!(gate).then(move |request, body| {
-            let desk = desk.clone();
-            async move {
-                let answered = broadcast::answer(&desk, request, body).await;
-                answered.unwrap_or_else(Refusal::respond)
-            }
-        }),
-    ));
+    let posted = || head::by(gate, warp::post()).and(warp::body::stream());
+    let tells = publisher.clone();
+    let events = warp::path!("events").and(posted().then(move |head: Head, body| {
+        let admission = head.admission.clone();
+        head::respond(admission, events::answer(publisher.clone(), head, body))
+    }));
+    let broadcast = warp::path!("broadcast").and(posted().then(move |head: Head, body| {
+        let admission = head.admission.clone();
+        head::respond(admission, broadcast::answer(tells.clone(), head, body))
+    }));
     let elsewise = |methods: &'static str| move || other_method(methods);
     let others = warp::path!("events")
         .map(elsewise("GET, POST"))
@@ -79,31 +49,16 @@ pub(super) fn routes(
     publishing.unify().or(others).unify()
 }
 
-/// What publishing takes.
-#[derive(Clone)]
-struct Desk {
-    gate: Gate,
-    publisher: Publisher,
-}
-
-/// The head of a request.
-struct Head {
-    admission: Admission,
-    query: String,
-    headers: HeaderMap,
-}
-
-impl Desk {
+impl Head {
     /// Who it is that publishes, if it may at all; and the body.
     async fn receive(
         &self,
-        head: &Head,
         stream: impl Stream<Item = Result<impl warp::Buf, warp::Error>>,
         bytes_max: usize,
     ) -> Result<(Author, Vec<u8>), Refusal> {
-        let author = Author::of(&self.gate, head).await?;
-        Query::parse(&head.query).allow(&[])?;
-        if !body::is_json(&head.headers) {
+        let author = Author::of(self).await?;
+        self.query(&[])?;
+        if !body::is_json(&self.headers) {
             return Err(body::not_json().into());
         }
         author.take(&self.gate, 1)?;
@@ -143,14 +98,6 @@ fn refuse_all(what: &str, problems: &Problems) -> Refusal {
     );
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     refuse(status, "invalid_events", &message, &problems.told)
-}
-
-/// The answer where the database does not take what is published.
-fn unavailable(error: &str, message: &str) -> Refusal {
-    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, error, message);
-    let soon = HeaderValue::from_static("2");
-    response.headers_mut().insert(RETRY_AFTER, soon);
-    response.into()
 }
 
 fn other_method(methods: &'static str) -> Response {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use warp::http::StatusCode;
 use warp::http::header::{HeaderMap, HeaderName};
 
-use super::Head;
 use crate::auth::{Grants, Identity};
 use crate::draft::{FIELD_BYTES_MAX, Problems};
 use crate::event::NewEvent;
-use crate::http::gate::{Admission, Gate};
+use crate::http::gate::Gate;
+use crate::http::head::Head;
 use crate::http::query::Refusal;
 use crate::http::{limits, problem};
 use crate::limits::UserPlace;
@@ -32,21 +32,22 @@ impl Author {
     ///
     /// # Errors
     /// The answer to somebody who may not publish at all.
-    pub async fn of(gate: &Gate, head: &Head) -> Result<Self, Refusal> {
-        let (admission, headers) = (&head.admission, &head.headers);
-        let (identity, place) = gate.identity(admission, headers, &head.query).await?;
+    pub async fn of(head: &Head) -> Result<Self, Refusal> {
+        let (identity, place) = head.identity().await?;
         let forbidden = |message| problem(StatusCode::FORBIDDEN, "forbidden", message).into();
-        let Some(grants) = grants_of(gate, &identity, admission, headers) else {
-            return Err(forbidden(if gate.authenticator.anonymous().is_none() {
-                "your token does not let you publish; its claim `publish` would say where to"
-            } else {
-                "this server asks nobody for a token, and so only programs and pages of the machine it runs on may publish; \
+        let Some(grants) = grants_of(head, &identity) else {
+            return Err(forbidden(
+                if head.gate.authenticator.anonymous().is_none() {
+                    "your token does not let you publish; its claim `publish` would say where to"
+                } else {
+                    "this server asks nobody for a token, and so only programs and pages of the machine it runs on may publish; \
                  start it with a key (--jwt-secret-file), or with --public-publish if everybody may"
-            }));
+                },
+            ));
         };
         Ok(Self {
             identity,
-            ip: admission.ip,
+            ip: head.admission.ip,
             grants,
             _place: place,
         })
@@ -71,8 +72,8 @@ impl Author {
     ///
     /// # Errors
     /// The answer then.
-    pub fn check_again(&self, gate: &Gate) -> Result<(), Refusal> {
-        gate.check_again(&self.identity, &[])
+    pub fn check_again(&self, head: &Head) -> Result<(), Refusal> {
+        head.check_again(&self.identity, &[])
     }
 
     /// Makes the user the actor, if there is one. Nobody speaks for another: only a token without a user, as a backend has,
@@ -107,17 +108,13 @@ impl Author {
 }
 
 /// What somebody may publish to; None where that is nothing at all.
-pub(in crate::http) fn grants_of(
-    gate: &Gate,
-    identity: &Identity,
-    admission: &Admission,
-    headers: &HeaderMap,
-) -> Option<Grants> {
+pub(in crate::http) fn grants_of(head: &Head, identity: &Identity) -> Option<Grants> {
+    let gate = &head.gate;
     if gate.authenticator.anonymous().is_none() {
         let grants = identity.publish.clone();
         return Some(grants).filter(|grants| !grants.patterns().is_empty());
     }
-    let may = gate.options().publish.public || gate.is_of_this_machine(admission, headers);
+    let may = gate.options().publish.public || head.is_of_this_machine();
     may.then(Grants::everything)
 }
 

@@ -174,6 +174,7 @@ impl Shard {
                 yield_now().await;
             }
         }
+        self.tell_missed().await;
     }
 
     fn due(&mut self, id: SlotId, now: u64) -> Due {

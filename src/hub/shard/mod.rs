@@ -5,6 +5,7 @@
 mod bench;
 mod explain;
 mod lifetime;
+mod presence;
 mod roll;
 mod subscriptions;
 
@@ -27,10 +28,13 @@ use crate::auth::Identity;
 use crate::broadcaster::Ephemeral;
 use crate::cursor::Cursor;
 use crate::event::{Audience, ChannelPattern};
+use crate::presence::Presence;
 use crate::protocol::{
     CloseCode, Encoded, Limits, PROTOCOL_VERSION, RequestId, ResetReason, ServerFrame, Shape,
 };
 use lifetime::{Clock, Leaving};
+use presence::Attendance;
+use subscriptions::Asked;
 
 /// Writes between two chances for other tasks: 128 of them take about a millisecond.
 const WRITES_PER_TURN: usize = 128;
@@ -50,10 +54,17 @@ pub(super) struct Shard {
     plan: Plan,
     clock: Clock,
     leaving: Leaving,
+    /// None: nobody keeps who is on which channel.
+    attendance: Option<Box<Attendance>>,
 }
 
 impl Shard {
-    pub fn new(sources: Sources, options: HubOptions, requests: mpsc::WeakSender<Request>) -> Self {
+    pub fn new(
+        sources: Sources,
+        options: HubOptions,
+        requests: mpsc::WeakSender<Request>,
+        presence: Option<Presence>,
+    ) -> Self {
         let (position, edge, next) = sources.history.end();
         Self {
             position,
@@ -67,6 +78,7 @@ impl Shard {
             plan: Plan::default(),
             clock: Clock::new(options.ping_interval),
             leaving: Leaving::default(),
+            attendance: presence.map(Attendance::new).map(Box::new),
         }
     }
 
@@ -119,9 +131,17 @@ impl Shard {
                 channels,
                 since,
                 permits,
+                presence,
             } => {
-                self.subscribe(connection, id.as_ref(), &channels, &since, permits);
+                let asked = Asked {
+                    channels: &channels,
+                    since: &since,
+                    permits,
+                    presence,
+                };
+                self.subscribe(connection, id.as_ref(), asked);
             }
+            Request::Presence(news) => self.tell_presence(&news).await,
             Request::Unsubscribe {
                 connection,
                 id,
@@ -217,6 +237,9 @@ impl Shard {
             .subtract(self.slots.of(slot).len() as u64);
         self.index.leave_all(slot, &mut self.slots);
         self.slots.remove(connection);
+        if let Some(attendance) = &mut self.attendance {
+            attendance.remove(connection);
+        }
     }
 
     fn patterns_of(&mut self, slot: SlotId) -> Vec<ChannelPattern> {

@@ -7,10 +7,11 @@ use super::super::catch_up::Change;
 use super::super::index::{SlotId, SubscriptionsOf as _};
 use super::Shard;
 use super::lifetime::expires_at;
+use super::presence::answers;
 use crate::auth::{Grants, Identity, Permit};
 use crate::cursor::Cursor;
 use crate::event::ChannelPattern;
-use crate::protocol::{ErrorCode, Rejected, RequestId, ServerFrame, Since};
+use crate::protocol::{ErrorCode, PresenceAnswers, Rejected, RequestId, ServerFrame, Since};
 
 /// Tells a client about channels that its token does not cover.
 const NOT_GRANTED: &str = "your token does not grant this channel";
@@ -24,15 +25,23 @@ const PERMIT_EXPIRED: &str = "the token for this channel has expired; subscribe 
 /// The same, where somebody took the token back.
 const PERMIT_REVOKED: &str = "the token for this channel has been revoked";
 
+/// What a connection asks to be subscribed to.
+pub(super) struct Asked<'a> {
+    pub channels: &'a [ChannelPattern],
+    pub since: &'a Since,
+    pub permits: Vec<Permit>,
+    /// Whether it is to be told who is on the channels.
+    pub presence: bool,
+}
+
 impl Shard {
-    pub(super) fn subscribe(
-        &mut self,
-        connection: u64,
-        id: Option<&RequestId>,
-        channels: &[ChannelPattern],
-        since: &Since,
-        permits: Vec<Permit>,
-    ) {
+    pub(super) fn subscribe(&mut self, connection: u64, id: Option<&RequestId>, asked: Asked<'_>) {
+        let Asked {
+            channels,
+            since,
+            permits,
+            presence,
+        } = asked;
         let Some(slot_id) = self.slots.find(connection) else {
             return;
         };
@@ -84,6 +93,8 @@ impl Shard {
         }
         let slot = self.slots.get_mut(slot_id);
         slot.access.asked(&admitted, || before.clone());
+        self.attend(slot_id);
+        let rooms = presence.then(|| self.watch(connection, &admitted.channels));
         let names: Vec<_> = admitted
             .channels
             .iter()
@@ -110,6 +121,9 @@ impl Shard {
             .add(rejected.len() as u64);
         let is_something = !names.is_empty();
         let recovered = is_something && *since != Since::Now;
+        let present = rooms
+            .as_deref()
+            .map(|rooms| answers(rooms, self.presence_bytes_max()));
         let answer = |shard: &Self, told: Option<&Cursor>| {
             let told = told.map(Cursor::to_string);
             shard.reply(connection, |cursor| ServerFrame::Subscribed {
@@ -119,6 +133,7 @@ impl Shard {
                 granted: &granted,
                 cursor: if recovered { told.as_deref() } else { cursor },
                 recovered,
+                presence: present.as_deref().map(PresenceAnswers),
             });
         };
         if !is_something {
@@ -185,6 +200,7 @@ impl Shard {
         let wanted = slot.access.unasked(channels, present.clone());
         let left: Vec<_> = present.difference(&wanted).cloned().collect();
         self.leave(slot_id, &left);
+        self.attend(slot_id);
         let names: Vec<_> = channels.iter().map(ChannelPattern::as_str).collect();
         self.reply(connection, |_| ServerFrame::Unsubscribed {
             id,
@@ -267,6 +283,7 @@ impl Shard {
         for pattern in &joined {
             self.index.join(pattern.as_str(), slot_id, own);
         }
+        self.attend(slot_id);
         // What it still gets by a wider pattern is not lost.
         let kept = Grants::new(wanted);
         let is_lost = |pattern: &&ChannelPattern| !kept.hold(pattern);

@@ -244,6 +244,8 @@ impl Preset {
             one(&server.disconnect, Of::Disconnect)?,
             one(&server.auth_ok, Of::AuthOk)?,
             one(&server.auth_expiring, Of::AuthExpiring)?,
+            // Whoever asks for it speaks the default protocol.
+            one(&None, Of::Presence)?,
         ];
         if matches!(outgoing[Of::Event as usize], Outgoing::Omitted) {
             let text = "is missing: what is an event to look like? `rowcast config preset user-stream` shows one";

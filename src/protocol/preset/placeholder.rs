@@ -23,10 +23,11 @@ pub(in crate::protocol) enum Of {
     Disconnect,
     AuthOk,
     AuthExpiring,
+    Presence,
 }
 
 impl Of {
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
 
     /// How the frame is called.
     pub fn name(self) -> &'static str {
@@ -44,13 +45,15 @@ impl Of {
             Self::Disconnect => "disconnect",
             Self::AuthOk => "auth_ok",
             Self::AuthExpiring => "auth_expiring",
+            Self::Presence => "presence",
         }
     }
 
     /// What its template may name beside `{now}`: members of the frame as the default protocol has it.
     fn words(self) -> &'static [&'static str] {
         match self {
-            Self::Event => &[],
+            // No preset has presence.
+            Self::Event | Self::Presence => &[],
             Self::Welcome => &["id", "connection_id", "user_id", "expires_at", "cursor"],
             Self::Subscribed => &["id", "channel", "channels", "cursor"],
             Self::Unsubscribed => &["id", "channel", "channels", "code", "message"],
@@ -293,6 +296,7 @@ fn title(code: ErrorCode) -> &'static str {
         ErrorCode::InvalidMessage => "Invalid message format",
         ErrorCode::InvalidChannel => "Invalid channel",
         ErrorCode::ChannelLimit => "Too many channels",
+        ErrorCode::NoPresence => "No presence",
         ErrorCode::CursorInvalid => "Invalid cursor",
         ErrorCode::Forbidden => "Forbidden",
         ErrorCode::RateLimitExceeded => "Rate limit exceeded",

@@ -113,6 +113,7 @@ impl Rules {
                 // Their authors know no positions; whoever adds one is understood.
                 since: since_in(&members).map_err(refuse)?,
                 tokens: Vec::new(),
+                presence: false,
             }),
         };
         Ok(Some(ClientFrame { id, request }))

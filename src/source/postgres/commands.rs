@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::connect::connect_options;
-use super::slot::Slot;
+use super::slot::{Slot, explain_missing};
 use crate::error::Error;
 use crate::event::EventId;
 use crate::source::DatabaseConfig;
@@ -66,14 +66,15 @@ impl Commands for PostgresCommands {
         })
     }
 
-    fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
+    fn valid_after(&self, id: i64) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
         Box::pin(async move {
             let mut slot = self.slot.lock().await;
             let mut connection = slot.take().await?;
             let rows = sqlx::query!(
                 r#"SELECT id, kind, subject, payload::text AS payload,
                           (extract(epoch FROM created_at) * 1000)::bigint AS "created_at_ms!"
-                     FROM rowcast_commands WHERE expires_at > clock_timestamp() ORDER BY id"#
+                     FROM rowcast_commands WHERE id > $1 AND expires_at > clock_timestamp() ORDER BY id"#,
+                id
             )
             .fetch_all(&mut connection)
             .await
@@ -129,20 +130,10 @@ impl Commands for PostgresCommands {
 }
 
 fn explain(doing: &'static str, right: &str, error: sqlx::Error) -> Error {
-    let code = match &error {
-        sqlx::Error::Database(error) => error.code(),
-        _ => None,
-    };
-    match code.as_deref() {
-        Some("42501") => Error::Unusable(format!(
-            "its role may not {doing}; GRANT {right} ON rowcast_commands to it"
-        )),
-        Some("42P01") => {
-            Error::Unusable("it has no table rowcast_commands; `rowcast migrate` creates it".into())
-        }
-        _ => Error::Database {
-            doing,
-            source: error,
-        },
-    }
+    explain_missing(
+        doing,
+        &format!("{right} ON rowcast_commands"),
+        "table rowcast_commands; `rowcast migrate` creates it",
+        error,
+    )
 }

@@ -6,7 +6,11 @@ mod commands;
 mod connect;
 pub(super) mod doctor;
 mod insert;
+#[cfg(feature = "redis")]
+mod leadership;
 mod life;
+mod listen;
+mod presences;
 mod probe;
 mod retention;
 mod rows;
@@ -19,10 +23,11 @@ use std::time::Duration;
 
 use async_stream::try_stream;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, unfold};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
+use futures_util::stream::{BoxStream, StreamExt as _, TryStreamExt as _, pending};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::{DatabaseConfig, Migrate, Row, Source, Window, only_on};
 use crate::cursor::{Cursor, Epoch, Position, Snapshot, Within};
@@ -33,21 +38,23 @@ pub use commands::PostgresCommands;
 use connect::{connect_options, prepare};
 use doctor::refuse_rows_from_the_future;
 pub use insert::PostgresInsert;
+#[cfg(feature = "redis")]
+pub(crate) use leadership::PostgresLeadership;
 use life::{Durable, Life, epoch_of, lives_since, primary};
+use listen::Ear;
+pub use presences::PostgresPresences;
 pub(crate) use probe::PostgresProbe;
 pub use retention::PostgresPrune;
 use rows::{Frozen, Wanted};
 pub(crate) use sample::read_samples;
 
-/// The channel of `NOTIFY`. It is a constant of migration 0002 too.
-const NOTIFY_CHANNEL: &str = "rowcast";
-
-/// The longest wait between two attempts to listen. Polling goes on meanwhile, so there is no hurry.
-const LISTEN_RETRY_MAX: Duration = Duration::from_secs(30);
-
 /// Connections kept while nobody needs them: one that polls, and those of the few who catch up, or ask for their
 /// place, at the same time.
 const IDLE_CONNECTIONS_MAX: usize = 5;
+
+/// How long a connection that nobody has needed stays. Opening one takes some milliseconds; of many servers, all of which had clients
+/// come back once, those that stayed would be more than a database of usual size has.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// Longer ago than any lease ended, in milliseconds.
 const NEVER_MS: i64 = 1 << 52;
@@ -55,10 +62,11 @@ const NEVER_MS: i64 = 1 << 52;
 /// An `events` table in PostgreSQL.
 pub struct PostgresSource {
     options: PgConnectOptions,
-    wake: bool,
-    /// Idle connections. Whoever needs one takes it out, and puts it back only when it is in good order: an error, a
-    /// time-out or a dropped future closes it.
-    polling: Mutex<Vec<Polling>>,
+    /// None where nobody is to be woken.
+    ear: Option<Ear>,
+    /// Idle connections, and since when they are. Whoever needs one takes the last one out, and puts it back only when it is in
+    /// good order: an error, a time-out or a dropped future closes it.
+    polling: Mutex<Vec<(Polling, Instant)>>,
     /// Outlives connections, so that one that was cut costs no knowledge. Never locked across an await.
     durable: std::sync::Mutex<Option<Durable>>,
 }
@@ -79,8 +87,8 @@ impl PostgresSource {
         let options = connect_options(config)?;
         drop(prepare(&options, config, migrate).await?);
         let source = Self {
+            ear: config.wake.then(|| Ear::new(options.clone())),
             options,
-            wake: config.wake,
             polling: Mutex::default(),
             durable: std::sync::Mutex::default(),
         };
@@ -103,7 +111,7 @@ impl PostgresSource {
     }
 
     async fn polling(&self) -> Result<Polling, Error> {
-        if let Some(polling) = self.polling.lock().await.pop() {
+        if let Some((polling, _since)) = self.polling.lock().await.pop() {
             return Ok(polling);
         }
         let mut connection = self
@@ -196,8 +204,9 @@ impl PostgresSource {
 
     async fn keep(&self, polling: Polling) {
         let mut idle = self.polling.lock().await;
+        idle.retain(|(_, since)| since.elapsed() < IDLE_MAX);
         if idle.len() < IDLE_CONNECTIONS_MAX {
-            idle.push(polling);
+            idle.push((polling, Instant::now()));
         }
     }
 
@@ -255,6 +264,19 @@ impl Source for PostgresSource {
                 self.polling.lock().await.clear();
             }
             looked
+        })
+    }
+
+    fn edge_before(&self, back: Duration) -> BoxFuture<'_, Result<Cursor, Error>> {
+        Box::pin(async move {
+            let mut edge = self.edge().await?;
+            let mut polling = self.polling().await?;
+            let first = rows::first_transaction_since(&mut polling.connection, back).await?;
+            self.keep(polling).await;
+            if let Position::Snapshot(snapshot) = &mut edge.position {
+                *snapshot = snapshot.cut_at(first);
+            }
+            Ok(edge)
         })
     }
 
@@ -317,27 +339,13 @@ impl Source for PostgresSource {
     }
 
     fn wakes(&self) -> BoxStream<'static, ()> {
-        if !self.wake {
-            return futures_util::stream::pending().boxed();
-        }
-        let options = self.options.clone();
-        unfold(
-            (options, None, Duration::ZERO),
-            async |(options, mut listener, mut retry)| {
-                loop {
-                    match listen(&options, &mut listener).await {
-                        Ok(()) => return Some(((), (options, listener, Duration::ZERO))),
-                        Err(error) => {
-                            tracing::debug!(%error, "not listening for wake-ups; polling goes on");
-                            listener = None;
-                            retry = (retry * 2).clamp(Duration::from_secs(1), LISTEN_RETRY_MAX);
-                            tokio::time::sleep(retry).await;
-                        }
-                    }
-                }
-            },
-        )
-        .boxed()
+        let ear = self.ear.as_ref();
+        ear.map_or_else(|| pending().boxed(), Ear::events)
+    }
+
+    fn command_wakes(&self) -> BoxStream<'static, ()> {
+        let ear = self.ear.as_ref();
+        ear.map_or_else(|| pending().boxed(), Ear::commands)
     }
 
     fn can_postpone_wakes(&self) -> bool {
@@ -345,7 +353,7 @@ impl Source for PostgresSource {
     }
 
     fn postpone_wakes(&self, lease: Option<Duration>) -> BoxFuture<'_, Result<(), Error>> {
-        if !self.wake {
+        if self.ear.is_none() {
             return Box::pin(std::future::ready(Ok(())));
         }
         let ms = lease.map_or(0, |lease| {
@@ -384,27 +392,6 @@ impl Source for PostgresSource {
             Ok(())
         })
     }
-}
-
-/// Waits for the next notification, connecting first when there is no listener. Having connected counts as one:
-/// what was sent before is lost.
-async fn listen(
-    options: &PgConnectOptions,
-    listener: &mut Option<PgListener>,
-) -> Result<(), sqlx::Error> {
-    if let Some(listener) = listener {
-        listener.recv().await?;
-        // One look at the table answers all that have come in.
-        while listener.next_buffered().is_some() {}
-    } else {
-        let pool = PgPoolOptions::new()
-            .max_connections(1)
-            .connect_lazy_with(options.clone());
-        let mut fresh = PgListener::connect_with(&pool).await?;
-        fresh.listen(NOTIFY_CHANNEL).await?;
-        *listener = Some(fresh);
-    }
-    Ok(())
 }
 
 /// A statement that does not fit the table is a matter of set-up, not of the connection.

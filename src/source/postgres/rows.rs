@@ -1,5 +1,8 @@
 //! Reads windows: all their rows, or those of some channels.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures_util::stream::{BoxStream, StreamExt as _};
 use serde_json::value::RawValue;
 use sqlx::postgres::PgConnection;
@@ -88,6 +91,32 @@ pub(super) fn all<'a>(
     .fetch(connection)
     .map(|row| row.map(event).map_err(Error::database("read new rows")))
     .boxed()
+}
+
+/// The first transaction that wrote anything in so long a time, or, if it is earlier, the one after that of the last row before;
+/// none that is pruned. Where there never was a row it is the first of all.
+pub(super) async fn first_transaction_since(
+    connection: &mut PgConnection,
+    back: Duration,
+) -> Result<u64, Error> {
+    // From the last row down, as far as rows are young. Where a view does not tell their age, they are taken for old.
+    let first = sqlx::query_scalar!(
+        r#"WITH old AS MATERIALIZED (
+             SELECT id, xid::text::bigint AS xid FROM events
+              WHERE coalesce(created_at < clock_timestamp() - $1::float8 * interval '1 millisecond', true)
+              ORDER BY id DESC LIMIT 1),
+           young AS (SELECT min(xid::text::bigint) AS xid FROM events
+                      WHERE id > coalesce((SELECT id FROM old), -9223372036854775808))
+           SELECT coalesce(greatest(
+                    least((SELECT xid + 1 FROM old), (SELECT xid FROM young)),
+                    (SELECT 1 + pruned_xid::text::bigint FROM rowcast_retention
+                      WHERE pruned_xid > '0' AND pruned_xid < pg_snapshot_xmax(pg_current_snapshot()))), 1) AS "first!""#,
+        back.as_secs_f64() * 1000.0,
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(Error::database("look for the last rows"))?;
+    Ok(first.unsigned_abs())
 }
 
 /// Whether there are so many rows in a window that those of a few channels are better found by the index.
@@ -229,7 +258,7 @@ fn event(row: TableRow) -> Row {
     let json = |column: &str, text| {
         RawValue::from_string(text).map_err(|error| bad(format!("{column} is not JSON: {error}")))
     };
-    Ok(Event {
+    Ok(Arc::new(Event {
         id,
         channels: Channels::parse(&given("channel", row.channel)?)
             .map_err(|error| bad(error.to_string()))?,
@@ -245,5 +274,5 @@ fn event(row: TableRow) -> Row {
         origin: row.origin,
         transaction: row.xid.map(i64::cast_unsigned),
         created_at: given("created_at", row.created_at)?,
-    })
+    }))
 }

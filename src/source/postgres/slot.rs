@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{Instant, timeout};
@@ -53,5 +54,20 @@ impl Slot {
 
     pub(super) fn keep(&mut self, connection: PgConnection) {
         self.idle = Some((connection, Instant::now()));
+    }
+}
+
+/// What to do where a right or a table is missing.
+pub(super) fn explain_missing(
+    doing: &'static str,
+    right: &str,
+    table: &str,
+    source: sqlx::Error,
+) -> Error {
+    let database = source.as_database_error();
+    match database.and_then(DatabaseError::code).as_deref() {
+        Some("42501") => Error::Unusable(format!("its role may not {doing}; GRANT {right} to it")),
+        Some("42P01") => Error::Unusable(format!("it has no {table}")),
+        _ => Error::Database { doing, source },
     }
 }

@@ -1,11 +1,10 @@
 //! The commands of administrators in a SQLite file.
 
 use futures_util::future::BoxFuture;
-use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::Mutex;
 
+use super::connect_options;
 use super::slot::Slot;
-use super::{connect_options, explain, explain_shape};
 use crate::error::Error;
 use crate::event::EventId;
 use crate::source::commands::{Command, Commands, Committed, NewCommand, Order};
@@ -13,7 +12,6 @@ use crate::source::{DatabaseConfig, Migrate};
 
 /// One connection. It is opened when it is needed, and anew when it ended or the file was replaced.
 pub struct SqliteCommands {
-    options: SqliteConnectOptions,
     slot: Mutex<Slot>,
 }
 
@@ -23,15 +21,10 @@ impl SqliteCommands {
     /// # Errors
     /// When there is no such file.
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
-        let options = connect_options(config, Migrate::Off)?;
+        let slot = Slot::new(connect_options(config, Migrate::Off)?);
         Ok(Self {
-            slot: Mutex::new(Slot::new(options.clone())),
-            options,
+            slot: Mutex::new(slot),
         })
-    }
-
-    fn explain(&self, doing: &'static str, error: sqlx::Error) -> Error {
-        explain_shape(explain(&self.options, doing, error))
     }
 }
 
@@ -53,7 +46,7 @@ impl Commands for SqliteCommands {
             )
             .execute(&mut open.connection)
             .await
-            .map_err(|error| self.explain("issue the command", error))?;
+            .map_err(|error| slot.explain("issue the command", error))?;
             slot.keep(open);
             Ok(inserted.last_insert_rowid())
         })
@@ -69,24 +62,25 @@ impl Commands for SqliteCommands {
             )
             .fetch_one(&mut open.connection)
             .await
-            .map_err(|error| self.explain("look for commands", error))?;
+            .map_err(|error| slot.explain("look for commands", error))?;
             slot.keep(open);
             Ok(mark)
         })
     }
 
-    fn valid(&self) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
+    fn valid_after(&self, id: i64) -> BoxFuture<'_, Result<Vec<Command>, Error>> {
         Box::pin(async move {
             let mut slot = self.slot.lock().await;
             let mut open = slot.take().await?;
             let rows = sqlx::query!(
                 r#"SELECT id AS "id!: i64", kind, subject, payload,
                           CAST((julianday(created_at) - 2440587.5) * 86400000 AS INTEGER) AS "created_at_ms!: i64"
-                     FROM rowcast_commands WHERE julianday(expires_at) > julianday('now') ORDER BY id"#
+                     FROM rowcast_commands WHERE id > ? AND julianday(expires_at) > julianday('now') ORDER BY id"#,
+                id
             )
             .fetch_all(&mut open.connection)
             .await
-            .map_err(|error| self.explain("read the commands", error))?;
+            .map_err(|error| slot.explain("read the commands", error))?;
             slot.keep(open);
             let commands = rows.into_iter().filter_map(|row| {
                 Some(Command {
@@ -111,7 +105,7 @@ impl Commands for SqliteCommands {
             )
             .fetch_optional(&mut open.connection)
             .await
-            .map_err(|error| self.explain("look for the event", error))?;
+            .map_err(|error| slot.explain("look for the event", error))?;
             slot.keep(open);
             Ok(row.map(|row| Committed {
                 channels: row.channel.unwrap_or_default(),
@@ -134,7 +128,7 @@ impl Commands for SqliteCommands {
             )
             .fetch_one(&mut open.connection)
             .await
-            .map_err(|error| self.explain(doing, error))?;
+            .map_err(|error| slot.explain(doing, error))?;
             let mut gone = 0;
             if expired > 0 {
                 gone = sqlx::query!(
@@ -142,7 +136,7 @@ impl Commands for SqliteCommands {
                 )
                 .execute(&mut open.connection)
                 .await
-                .map_err(|error| self.explain(doing, error))?
+                .map_err(|error| slot.explain(doing, error))?
                 .rows_affected();
             }
             slot.keep(open);

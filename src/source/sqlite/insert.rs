@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 
 use super::slot::Slot;
-use super::{connect_options, explain, explain_shape, prepare, result_code};
+use super::{connect_options, prepare, result_code};
 use crate::error::Error;
 use crate::event::{EventId, NewEvent};
 use crate::source::insert::{Distinct, Insert, InsertError, Inserted, Likeness};
@@ -155,6 +155,5 @@ fn refusal(slot: &Slot, error: sqlx::Error) -> InsertError {
         let reason = error.as_database_error().map(ToString::to_string);
         return InsertError::Refused(reason.unwrap_or_default());
     }
-    let error = explain(slot.options(), "insert events", error);
-    InsertError::Failed(explain_shape(error))
+    InsertError::Failed(slot.explain("insert events", error))
 }

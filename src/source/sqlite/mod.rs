@@ -6,8 +6,10 @@ pub(super) mod doctor;
 mod file;
 mod insert;
 mod life;
+mod presences;
 mod probe;
 mod retention;
+mod row_reader;
 mod rows;
 mod sample;
 mod slot;
@@ -34,8 +36,10 @@ pub use commands::SqliteCommands;
 use file::{FileIdentity, parent, watch_log};
 pub use insert::SqliteInsert;
 use life::{Known, begin_epoch, epoch_of, get_to_know, present};
+pub use presences::SqlitePresences;
 pub(crate) use probe::SqliteProbe;
 pub use retention::SqlitePrune;
+use row_reader::RowReader;
 use rows::Wanted;
 pub(crate) use sample::read_samples;
 
@@ -68,7 +72,28 @@ pub struct SqliteSource {
 /// An open file, and which one it is: a path may come to mean another file.
 struct Reader {
     connection: SqliteConnection,
+    /// Opened when rows are read: many a reader is asked for its place only.
+    rows: Option<RowReader>,
     file: Option<FileIdentity>,
+}
+
+impl Reader {
+    /// The two ways to ask the file: for rows, and for anything else.
+    async fn ways(
+        &mut self,
+        options: &SqliteConnectOptions,
+    ) -> Result<(&RowReader, &mut SqliteConnection), Error> {
+        let rows = if let Some(rows) = self.rows.take() {
+            rows
+        } else {
+            let rows = RowReader::open(options).await?;
+            if FileIdentity::of(options.get_filename()) != self.file {
+                return Err(Error::EpochChanged);
+            }
+            rows
+        };
+        Ok((self.rows.insert(rows), &mut self.connection))
+    }
 }
 
 impl SqliteSource {
@@ -121,7 +146,11 @@ impl SqliteSource {
             .await
             .map_err(Error::database("open the file"))?;
         get_to_know(&mut *self.known.lock().await, file, &mut connection).await?;
-        Ok(Reader { connection, file })
+        Ok(Reader {
+            connection,
+            rows: None,
+            file,
+        })
     }
 
     async fn keep(&self, reader: Reader) {
@@ -174,17 +203,19 @@ impl SqliteSource {
                     found = (count * rows::WANTED_OFTEN < end - last).then_some(ids);
                 }
                 if let Some(ids) = found {
+                    let (rows, _) = reader.ways(&self.options).await?;
                     for ids in ids.chunks(rows::PAGE_ROWS as usize) {
-                        for row in rows::these(&mut reader.connection, ids).await? {
+                        for row in rows::these(rows, ids).await? {
                             yield row;
                         }
                     }
                 } else {
+                    let (rows, connection) = reader.ways(&self.options).await?;
                     loop {
-                        let page = rows::page(&mut reader.connection, epoch, last, end).await?;
+                        let page = rows::page(rows, connection, epoch, last, end).await?;
                         let full = page.len() as i64 == rows::PAGE_ROWS;
-                        for (id, row) in page {
-                            last = id;
+                        for row in page {
+                            last = rows::id_of(&row).0;
                             yield row;
                         }
                         if !full {
@@ -295,7 +326,7 @@ fn connect_options(
         })?
         .create_if_missing(migrate == Migrate::Auto)
         .busy_timeout(BUSY_TIMEOUT)
-        // Rows are read in a thread of the driver's own. With its 50 the two would wait for each other 20 times a page.
+        // Ids are found in a thread of the driver's own. With its 50 the two would wait for each other 400 times a page.
         .row_buffer_size(rows::PAGE_ROWS as usize)
         .log_statements(tracing::log::LevelFilter::Trace)
         .log_slow_statements(tracing::log::LevelFilter::Debug, Duration::from_secs(1));

@@ -3,8 +3,8 @@
 use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use super::explain;
 use super::file::FileIdentity;
+use super::{explain, explain_shape};
 use crate::error::Error;
 
 /// One connection. Whoever uses it takes it out, and puts it back only when it is in good order: an error or a dropped
@@ -28,10 +28,6 @@ impl Slot {
         }
     }
 
-    pub(super) fn options(&self) -> &SqliteConnectOptions {
-        &self.options
-    }
-
     /// A good connection.
     pub(super) async fn take(&mut self) -> Result<Open, Error> {
         // Asked before the file is opened: if it is replaced in between, this is found out next time.
@@ -49,5 +45,10 @@ impl Slot {
 
     pub(super) fn keep(&mut self, open: Open) {
         self.idle = Some(open);
+    }
+
+    /// What an error with its connection means.
+    pub(super) fn explain(&self, doing: &'static str, error: sqlx::Error) -> Error {
+        explain_shape(explain(&self.options, doing, error))
     }
 }

@@ -14,11 +14,19 @@ export type Step =
   | { frame: string; server: Message }
   | { insert: Row | Row[] }
   | { broadcast: { channel: string; event: Message } }
+  | { enter: Guest }
+  | { exit: Guest }
   | { nothing: string }
   | { close: { code: number; reason: string } }
   | { disconnect: true }
   | { connect: string }
   | { stop: string };
+
+/** Who is on which channel by a connection of his own. */
+export interface Guest {
+  user: string;
+  channel: string;
+}
 
 export interface Exchange {
   preset: string;
@@ -27,7 +35,7 @@ export interface Exchange {
   path: string;
   token: Claims | null;
   subprotocol?: string;
-  server?: { messages_per_minute?: number; ping_interval_ms?: number; grace_period_ms?: number };
+  server?: { messages_per_minute?: number; ping_interval_ms?: number; grace_period_ms?: number; presence?: string };
   steps: Step[];
 }
 

@@ -8,7 +8,7 @@ import WebSocket from "ws";
 
 import type { Claims } from "../scenarios/env.js";
 import { complaint, contract, namesOf, text } from "./contract.js";
-import { type Exchange, type Json, type Message, type Seen, compare, exchanges, fill } from "./exchanges.js";
+import { type Exchange, type Guest, type Json, type Message, type Seen, compare, exchanges, fill } from "./exchanges.js";
 import { Server } from "./server.js";
 
 /** Longest wait for something that has to happen. */
@@ -78,12 +78,15 @@ class Line {
 
 /** A server, and somebody who receives everything. One shard: what the witness has been sent, all have been sent. */
 class Scene {
+  private readonly guests: [string, Line][] = [];
+
   private constructor(readonly server: Server, private readonly witness: Line) {}
 
   static async start(options: NonNullable<Exchange["server"]>): Promise<Scene> {
     const flags = ["--shards", "1"];
     if (options.messages_per_minute !== undefined) flags.push("--max-messages-per-minute", String(options.messages_per_minute));
     if (options.ping_interval_ms !== undefined) flags.push("--ping-interval", `${options.ping_interval_ms}ms`);
+    if (options.presence !== undefined) flags.push("--presence", options.presence);
     const server = await Server.start(...flags);
     const token = server.token({ sub: "witness", channels: ["*"] });
     const witness = await Line.open(`ws://${server.host}/ws?token=${token}`);
@@ -106,6 +109,24 @@ class Scene {
     await this.delivered(1);
   }
 
+  /** Somebody comes to a channel, and is there. */
+  async enter({ user, channel }: Guest): Promise<void> {
+    const line = await Line.open(`ws://${this.server.host}/ws?token=${this.server.token({ sub: user, channels: [channel] })}`);
+    line.say(JSON.stringify({ type: "subscribe", channels: [channel], presence: true }));
+    type Told = { presence?: Record<string, { members: { user: string }[] }>; user?: string };
+    for (let isThere = false; !isThere; ) {
+      const told = (await line.frame()) as Told;
+      isThere = told.user === user || !!told.presence?.[channel]?.members.some((member) => member.user === user);
+    }
+    this.guests.push([`${user} ${channel}`, line]);
+  }
+
+  async exit({ user, channel }: Guest): Promise<void> {
+    const index = this.guests.findIndex(([name]) => name === `${user} ${channel}`);
+    if (index < 0) throw new Error(`${user} is not on ${channel}`);
+    await this.guests.splice(index, 1)[0]?.[1].close();
+  }
+
   async silence(line: Line): Promise<void> {
     await line.ping();
     await this.server.insert({ channel: "golden:mark", type: "mark.set" });
@@ -114,6 +135,7 @@ class Scene {
   }
 
   async stop(): Promise<void> {
+    for (const [, line] of this.guests) await line.close();
     await this.witness.close();
     await this.server.stop();
   }
@@ -158,6 +180,8 @@ async function play(exchange: Exchange, scene: Scene): Promise<void> {
         await server.insert(...rows);
         await scene.delivered(rows.length);
       } else if ("broadcast" in step) await scene.broadcast(step.broadcast);
+      else if ("enter" in step) await scene.enter(step.enter);
+      else if ("exit" in step) await scene.exit(step.exit);
       else if ("nothing" in step) await scene.silence(line);
       else if ("close" in step) {
         const heard = await line.next();

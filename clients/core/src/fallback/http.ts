@@ -72,8 +72,10 @@ export function openHttpLink(
     const { signal } = current;
     const [ask] = asks;
     const channels = [...confirmed, ...(ask?.channels ?? [])];
+    /** When the server wants to see the client again. */
+    let retryAfterMs: number | undefined;
 
-    function end(reason: string, code = 1006, isUnusable = false, retryAfterMs?: number): void {
+    function end(reason: string, code = 1006, isUnusable?: boolean): void {
       if (signal.aborted) return;
       close();
       closed({ code, reason, isUnusable, retryAfterMs });
@@ -83,8 +85,7 @@ export function openHttpLink(
     async function request(path: string, name: string, more?: Record<string, string>): Promise<Response | undefined> {
       const query = new URLSearchParams({ ...more, channels: channels.join() });
       // The server goes back to the earliest: what is known already comes again, and is dropped.
-      const positions = new Set([cursor, asks[0]?.since]);
-      for (const since of positions) if (since) query.append(name, since);
+      for (const since of new Set([cursor, asks[0]?.since])) if (since) query.append(name, since);
       for (const permit of tokens) query.append("channel_token", permit);
       const headers: Record<string, string> = token ? { authorization: `Bearer ${token}` } : {};
       const address = new URL(`${path}?${query}`, url.replace("ws", "http"));
@@ -99,10 +100,10 @@ export function openHttpLink(
         tell({ type: "error", id: ask.id, code: error.toUpperCase(), message });
         restart();
       } else {
-        const retryAfterMs = Number(response.headers.get("retry-after")) * 1000 || undefined;
+        retryAfterMs = Number(response.headers.get("retry-after")) * 1000 || undefined;
         const code = CODES[status];
         // With another 4xx there is no such service here, or somebody between does not let it through.
-        end(message, code, !code && status < 500, retryAfterMs);
+        end(message, code, !code && status < 500);
       }
     }
 
@@ -110,16 +111,17 @@ export function openHttpLink(
       const response = await request("sse", "since");
       if (!response) return;
       const reader = response.body?.getReader();
-      if (!reader || !/event-stream/.test(`${response.headers.get("content-type")}`)) {
+      if (!reader || !response.headers.get("content-type")?.includes("event-stream")) {
         end("no event stream", 1006, true);
         return;
       }
       // Each position is answered.
       let confirmations = cursor && ask?.since && ask.since !== cursor ? 2 : 1;
       let endings = confirmations;
-      const read = eventStreamParser(({ data, id }) => {
+      const read = eventStreamParser(({ data, id, retry }) => {
         // What came with the same piece is heard by nobody any more.
         if (signal.aborted) return;
+        retryAfterMs = Number(retry) || retryAfterMs;
         const frame: Heard = { cursor: id, ...(data ? JSON.parse(data) : { type: "cursor" }) };
         const { type, rejected = [] } = frame;
         if (type === "subscribed") {

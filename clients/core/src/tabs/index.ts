@@ -20,7 +20,9 @@ export const tabs: Tabs = tabsWith({});
  * users are logged in at once in different tabs.
  */
 export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
-  return (transport, { url }) => {
+  return (given, { url }) => {
+    /** What is shared, without what each tab adds for itself. */
+    const transport = given.inner ?? given;
     const locks = globalThis.navigator?.locks;
     const Channel = globalThis.BroadcastChannel;
     const name = `rowcast1:${key}:${url}`;
@@ -132,6 +134,7 @@ export function tabsWith({ key = "" }: { readonly key?: string }): Tabs {
     };
 
     // Its name is that of the other, which may change.
-    return locks && Channel ? ({ __proto__: transport, open } as unknown as Transport) : transport;
+    const shared = { __proto__: transport, open } as unknown as Transport;
+    return locks && Channel ? (given.around?.(shared) ?? shared) : given;
   };
 }

@@ -233,6 +233,8 @@ impl Examination {
         let row = sqlx::query!(
             r#"SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('events') AND NOT tgisinternal
                                  AND tgname = 'rowcast_wake' AND tgenabled IN ('O', 'A')) AS "trigger!",
+                      EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass('rowcast_commands') AND NOT tgisinternal
+                                AND tgname = 'rowcast_wake_commands' AND tgenabled IN ('O', 'A')) AS "commands_trigger!",
                       current_setting('max_prepared_transactions')::int AS "prepared!",
                       coalesce(current_setting('rowcast.wake', true), '') AS "setting!",
                       current_database()::text AS "database!""#
@@ -260,6 +262,13 @@ impl Examination {
                     "if none that inserts events is, ALTER DATABASE \"{}\" SET rowcast.wake = on",
                     row.database
                 ),
+            )
+        } else if !row.commands_trigger {
+            Finding::hint(
+                "rowcast_commands lacks its trigger rowcast_wake_commands, or has it disabled: servers hear of each other's \
+                 broadcasts and revocations every --poll-interval",
+                "CREATE TRIGGER rowcast_wake_commands AFTER INSERT ON rowcast_commands FOR EACH STATEMENT \
+                 EXECUTE FUNCTION rowcast_wake_commands()",
             )
         } else {
             Finding::fine("writers wake a quiet feed")

@@ -1,0 +1,47 @@
+//! What may become of Postgres, while events are written: restarts and crashes, in which it may forget what was read.
+
+use super::scene::Scene;
+use super::support::Postgres;
+use super::support::redis::Redis;
+use super::writers::Writers;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_is_restarted() {
+    let postgres = Postgres::start();
+    let scene = Scene::on(&postgres, Redis::forgetful()).await;
+    let [_leader, _other] = scene.relays().await;
+    let writers = Writers::start(&scene.database.url);
+    for _ in 0..2 {
+        writers.write(300).await;
+        postgres.restart();
+    }
+    writers.write(300).await;
+    writers.stop().await;
+    let entries = scene.check().await;
+    assert!(
+        entries.iter().all(|entry| entry.joint != "reset"),
+        "nobody has to refetch anything"
+    );
+}
+
+/// Commits wait for no disk, so a crash loses some that may be in the stream: those are not in the table any more. What was
+/// kept comes once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_crashes() {
+    let postgres = Postgres::start_with("synchronous_commit = off");
+    let scene = Scene::on(&postgres, Redis::forgetful()).await;
+    let [_leader, _other] = scene.relays().await;
+    let writers = Writers::start(&scene.database.url);
+    for _ in 0..2 {
+        writers.write(300).await;
+        postgres.kill_9();
+        postgres.restart();
+    }
+    writers.write(300).await;
+    writers.stop().await;
+    let entries = scene.check_but_what_postgres_lost().await;
+    assert!(
+        entries.iter().all(|entry| entry.joint != "reset"),
+        "nobody has to refetch anything"
+    );
+}
