@@ -46,6 +46,8 @@ impl Redis {
 
     /// With these flags, and no snapshots.
     pub fn start(flags: &[&str]) -> Self {
+        let version = Command::new("redis-server").arg("--version").output();
+        version.expect("redis-server is installed: apt-get install redis-server");
         let mut redis = Self {
             port: 0,
             folder: super::temp_dir(),
@@ -59,7 +61,7 @@ impl Redis {
                 return redis;
             }
         }
-        panic!("redis does not start; is redis-server installed?");
+        panic!("redis does not start");
     }
 
     /// Where it is.
