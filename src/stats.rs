@@ -98,7 +98,7 @@ impl Lag {
 #[derive(Debug)]
 pub(crate) struct Pulse {
     start: Instant,
-    /// Milliseconds after the start.
+    /// Milliseconds after the start, and one more; 0 before the first.
     beat: AtomicU64,
 }
 
@@ -115,12 +115,18 @@ impl Pulse {
     /// It went well now.
     pub fn beat(&self) {
         let since = self.start.elapsed().as_millis() as u64;
-        self.beat.store(since, Ordering::Relaxed);
+        self.beat.store(since + 1, Ordering::Relaxed);
+    }
+
+    /// Whether it ever did.
+    #[cfg(feature = "redis")]
+    pub fn has_beaten(&self) -> bool {
+        self.beat.load(Ordering::Relaxed) != 0
     }
 
     /// How long ago that was. What never went well counts from the start.
     pub fn age(&self) -> Duration {
-        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed).saturating_sub(1));
         self.start.elapsed().saturating_sub(beat)
     }
 }

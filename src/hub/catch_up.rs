@@ -317,8 +317,9 @@ impl CatchUp {
 
     /// Asks the shard to go on with the client. None when the hub has ended.
     async fn join(&mut self, next: BatchNumber) -> Option<Joined> {
-        if !self.reader.has_reached_all() {
-            // The client knows more than this server does, which will look at the table soon.
+        if !self.reader.has_reached_all() || !self.reader.can_join_at(next) {
+            // The client knows more than this server does, which will look at the table soon; or the feed is about to leave out
+            // what this client may not have.
             self.reader.grown().await;
             return Some(Joined::NotYet);
         }

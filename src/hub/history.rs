@@ -37,6 +37,8 @@ struct State {
     /// The position after the last.
     end: Cursor,
     edge: Arc<str>,
+    /// Whether the next batch leaves nothing out that comes after the last.
+    is_whole: bool,
     /// Whoever comes from here or from before is not worth reading for: it would not fit.
     too_far: Option<Cursor>,
 }
@@ -63,6 +65,7 @@ impl History {
                 start: edge.clone(),
                 edge: edge.to_string().into(),
                 end: edge,
+                is_whole: true,
                 too_far: None,
             }),
             next: watch::Sender::new(0),
@@ -88,6 +91,7 @@ impl History {
         }
         state.end = batch.batch.upto.clone();
         state.edge = Arc::clone(&batch.edge);
+        state.is_whole = batch.batch.after.is_some() || batch.batch.reset;
         while state.bytes > self.bytes_max
             && let Some(oldest) = state.batches.pop_front()
         {
@@ -109,6 +113,13 @@ impl History {
     pub fn end(&self) -> (Cursor, Arc<str>, BatchNumber) {
         let state = self.lock();
         (state.end.clone(), Arc::clone(&state.edge), state.next())
+    }
+
+    /// Whether whoever has everything up to the end can be handed the batch of this number, which is the next one. After the
+    /// database came back with a part of its history gone, batches leave out what was handed out before.
+    pub fn can_be_joined_at(&self, next: BatchNumber) -> bool {
+        let state = self.lock();
+        state.is_whole && state.next() == next
     }
 
     /// The position before everything that is here.

@@ -119,6 +119,11 @@ impl Reader {
         let _ = timeout(AHEAD, self.sources.history.watch().changed()).await;
     }
 
+    /// Whether it can be left to the feed from this batch on, which is the next one.
+    pub fn can_join_at(&self, next: BatchNumber) -> bool {
+        self.sources.history.can_be_joined_at(next)
+    }
+
     /// Whether all that is wanted is wanted from here on.
     pub fn has_reached_all(&mut self) -> bool {
         self.known.is_none() && self.interests.are_reached_by(&self.cursor)

@@ -21,7 +21,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::event::Event;
 use crate::source::redis::{Appended, Entry, Stream};
 use crate::source::{
     DatabaseConfig, Leadership, Source, StreamConfig, StreamRetain, open_leadership,
@@ -57,9 +56,6 @@ pub(crate) trait Log: Send + Sync + 'static {
         retain: &'a StreamRetain,
     ) -> BoxFuture<'a, Result<Appended, Error>>;
 
-    /// The events of its last entries, as many as a database that lost its history may give again.
-    fn last_events(&self) -> BoxFuture<'_, Result<Vec<Arc<Event>>, Error>>;
-
     /// Tells those who stand by that the place of the leader is free.
     fn leave(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(std::future::ready(Ok(())))
@@ -83,10 +79,6 @@ impl Log for Stream {
         retain: &'a StreamRetain,
     ) -> BoxFuture<'a, Result<Appended, Error>> {
         Box::pin(self.append(end, entries, retain))
-    }
-
-    fn last_events(&self) -> BoxFuture<'_, Result<Vec<Arc<Event>>, Error>> {
-        Box::pin(self.last_events())
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -85,10 +85,6 @@ impl Log for FakeLog {
         Box::pin(std::future::ready(Ok(Appended::Done)))
     }
 
-    fn last_events(&self) -> BoxFuture<'_, Result<Vec<Arc<Event>>, Error>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
-
     fn leave(&self) -> BoxFuture<'_, Result<(), Error>> {
         self.0.left.send_replace(());
         Box::pin(std::future::ready(Ok(())))

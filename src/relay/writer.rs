@@ -1,6 +1,5 @@
 //! The leader's work: follows the table from where the stream ends, and appends what comes, one call at a time.
 
-use std::collections::HashSet;
 use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use super::health::Health;
 use super::places::{BACK, Places};
 use crate::cursor::{Cursor, Position};
 use crate::error::Error;
-use crate::event::EventId;
 use crate::source::redis::{Appended, Entry, Joint};
 use crate::source::{Source, StreamRetain};
 use crate::stats::Counters;
@@ -45,6 +43,8 @@ enum Ended {
     Stopped,
     /// The stream is not where it was: what was read since is to be read again.
     Moved,
+    /// The database is in another life, and the stream has the place there from which to go on.
+    Rebased,
 }
 
 /// Appends to the stream what comes to the table.
@@ -124,6 +124,7 @@ impl Writer {
             let pause = match self.follow(stop.clone()).await {
                 Ok(Ended::Stopped) => return,
                 Ok(Ended::Moved) => MOVED_PAUSE.mul_f64(fastrand::f64()),
+                Ok(Ended::Rebased) => Duration::ZERO,
                 Err(error) => {
                     self.counters.relay_errors.add(1);
                     self.health.failed(&error)
@@ -194,8 +195,12 @@ impl Writer {
                 batch = batches.next(), if ending.is_none() && group.has_room() => {
                     // The tail never ends.
                     let Some(batch) = batch else { return Ok(Ended::Moved) };
-                    match joining.join(batch, self.source.as_ref(), self.log.as_ref()).await? {
+                    match joining.join(batch, self.source.as_ref()).await? {
                         Joined::Batch(batch) => group.push(batch),
+                        Joined::Rebased(batch) => {
+                            group.push(batch);
+                            ending = Some(Ended::Rebased);
+                        }
                         Joined::Foreign(batch) => {
                             self.take_over()?;
                             group.push(batch);
@@ -213,7 +218,9 @@ impl Writer {
                 () = &mut stop, if !matches!(ending, Some(Ended::Stopped)) => ending = Some(Ended::Stopped),
                 () = sleep_until(beat), if call.is_none() => {
                     let moved = group.take_moved();
-                    if moved.is_some() || tail_counters.looked.age() < late {
+                    // That there is nothing after its end is known only when the table was looked at.
+                    let looked = &tail_counters.looked;
+                    if moved.is_some() || looked.has_beaten() && looked.age() < late {
                         let upto = moved.unwrap_or_else(|| end.clone());
                         let entry = Entry { upto, events: Vec::new(), joint: Joint::Whole };
                         call = Some(self.append(&end, vec![entry]));
@@ -302,17 +309,18 @@ async fn answer(call: &mut Option<Call>) -> (Result<Appended, Error>, Vec<Entry>
     }
 }
 
-/// Joins what is read to what is in the stream: sees to it that nothing was pruned in between, and leaves out what the
-/// stream has already, where the database came back with a part of its history gone.
+/// Joins what is read to what is in the stream: sees to it that nothing was pruned in between.
 struct Joining {
     /// The start of the first window, while it is being read.
     start: Option<Cursor>,
-    /// What the stream has, while it may come again. The time counts too: lost ids are given out again.
-    known: Option<HashSet<(EventId, String)>>,
 }
 
 enum Joined {
     Batch(Batch),
+    /// The database is in another life, and this is the place there. What comes after it may be in the stream already, and is
+    /// appended all the same: who is at this place cannot tell what others had, and who follows drops repeats as he does with
+    /// a table.
+    Rebased(Batch),
     /// The stream does not end in this database's history.
     Foreign(Batch),
     /// What came before this is gone.
@@ -321,41 +329,18 @@ enum Joined {
 
 impl Joining {
     fn at(start: Cursor) -> Self {
-        Self {
-            start: Some(start),
-            known: None,
-        }
+        Self { start: Some(start) }
     }
 
-    async fn join(
-        &mut self,
-        mut batch: Batch,
-        source: &dyn Source,
-        log: &dyn Log,
-    ) -> Result<Joined, Error> {
+    async fn join(&mut self, batch: Batch, source: &dyn Source) -> Result<Joined, Error> {
         if batch.reset {
-            self.known = None;
             return Ok(match self.start.take() {
                 Some(_) => Joined::Foreign(batch),
                 None => Joined::Batch(batch),
             });
         }
-        if batch.after.is_none() && batch.events.is_empty() && self.known.is_none() {
-            // The database is in another life, and this is the place there.
-            if self.start.is_some() {
-                self.start = Some(batch.upto.clone());
-            }
-            let events = within(
-                "read the end of the stream",
-                ANSWER_TIMEOUT,
-                log.last_events(),
-            )
-            .await?;
-            let known = events
-                .iter()
-                .map(|event| (event.id, event.created_at.clone()));
-            self.known = Some(known.collect());
-            return Ok(Joined::Batch(batch));
+        if batch.after.is_none() {
+            return Ok(Joined::Rebased(batch));
         }
         // What is pruned is noted in the transaction that deletes. So whoever reads rows first and then asks knows whether
         // any were missing.
@@ -372,15 +357,6 @@ impl Joining {
             if !matches!(batch.upto.position, Position::Within(_)) {
                 self.start = None;
             }
-        }
-        if batch.after.is_some() {
-            self.known = None;
-        }
-        if let Some(known) = &self.known {
-            let is_new = |id, created_at: &String| !known.contains(&(id, created_at.clone()));
-            batch
-                .events
-                .retain(|event| is_new(event.id, &event.created_at));
         }
         Ok(Joined::Batch(batch))
     }

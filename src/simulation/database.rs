@@ -39,8 +39,10 @@ pub(super) struct State {
     /// Committed rows, by transaction.
     rows: BTreeMap<u64, Vec<Stored>>,
     pub(super) committed: BTreeMap<i64, Committed>,
-    /// Per epoch after the first, the transaction number it began with.
-    epochs: Vec<u64>,
+    /// No transaction number below it is given out again. It is what the log on the disk tells, so it lags behind.
+    durable: u64,
+    /// How often it was taken down.
+    crashes: usize,
     pub(super) down: bool,
     /// No more made-up errors.
     pub(super) healthy: bool,
@@ -57,6 +59,11 @@ pub(super) struct Stored {
 pub(super) struct Committed {
     pub(super) begin: Instant,
     pub(super) at: Instant,
+    /// The number of the epoch it was committed in, and that of its transaction there.
+    #[cfg(feature = "redis")]
+    pub(super) epoch: u64,
+    #[cfg(feature = "redis")]
+    pub(super) xid: u64,
     pub(super) channels: Channels,
 }
 
@@ -70,7 +77,8 @@ impl Database {
             in_flight: BTreeSet::new(),
             rows: BTreeMap::new(),
             committed: BTreeMap::new(),
-            epochs: Vec::new(),
+            durable: next_xid,
+            crashes: 0,
             down: false,
             healthy: false,
         }))
@@ -108,32 +116,37 @@ impl Database {
 }
 
 impl State {
+    /// Behind the last transaction number that a crash cannot forget.
+    fn forgettable(&self) -> u64 {
+        self.rows.last_key_value().map_or(700, |(xid, _)| xid + 1)
+    }
+
+    /// What is on the disk moves on now and then.
+    fn look(&mut self) -> Cursor {
+        if self.random.u8(..8) == 0 {
+            self.durable = self.forgettable();
+        }
+        self.snapshot()
+    }
+
     fn snapshot(&self) -> Cursor {
         let xmin = self.in_flight.first().copied().unwrap_or(self.next_xid);
         Cursor {
             epoch: Epoch {
-                number: self.epochs.len() as u64,
+                number: self.crashes as u64,
                 tag: 1,
             },
             position: Position::Snapshot(Snapshot {
                 xmin,
                 xmax: self.next_xid,
                 in_flight: self.in_flight.iter().copied().collect(),
-                durable: self.next_xid,
+                durable: self.durable,
             }),
         }
     }
 }
 
 impl State {
-    /// The transaction of each committed row.
-    #[cfg(feature = "redis")]
-    pub(super) fn transactions(&self) -> BTreeMap<i64, u64> {
-        let rows = self.rows.iter();
-        rows.flat_map(|(xid, rows)| rows.iter().map(|row| (row.id, *xid)))
-            .collect()
-    }
-
     /// The rows of a window, and where reading them breaks off.
     fn read(&mut self, window: &Window) -> Result<(Vec<Stored>, Option<usize>), Error> {
         let present = self.snapshot().epoch;
@@ -168,12 +181,12 @@ pub(super) async fn write(database: Arc<Database>, mut random: Rng) {
             continue;
         }
         let begin = Instant::now();
-        let (xid, epoch) = {
+        let (xid, crashes) = {
             let mut state = database.lock();
             let xid = state.next_xid;
             state.next_xid += 1;
             state.in_flight.insert(xid);
-            (xid, state.epochs.len())
+            (xid, state.crashes)
         };
         // Now and then a bulk insert, of several batches.
         let count = if random.u8(..50) == 0 {
@@ -201,7 +214,7 @@ pub(super) async fn write(database: Arc<Database>, mut random: Rng) {
         }
         let mut state = database.lock();
         // A restart has rolled it back.
-        if state.epochs.len() != epoch || state.down {
+        if state.crashes != crashes || state.down {
             continue;
         }
         state.in_flight.remove(&xid);
@@ -210,6 +223,10 @@ pub(super) async fn write(database: Arc<Database>, mut random: Rng) {
                 let committed = Committed {
                     begin,
                     at: Instant::now(),
+                    #[cfg(feature = "redis")]
+                    epoch: crashes as u64,
+                    #[cfg(feature = "redis")]
+                    xid,
                     channels: row.channels.clone(),
                 };
                 state.committed.insert(row.id, committed);
@@ -227,11 +244,10 @@ pub(super) async fn break_things(database: Arc<Database>, mut random: Rng) {
         database.lock().down = true;
         sleep(Duration::from_millis(random.u64(..8000))).await;
         let mut state = database.lock();
-        let known = state.rows.last_key_value().map_or(700, |(xid, _)| xid + 1);
+        let known = state.forgettable();
         state.next_xid = random.u64(known..=state.next_xid);
         state.in_flight.clear();
-        let start = state.next_xid;
-        state.epochs.push(start);
+        state.crashes += 1;
         state.down = false;
     }
 }
@@ -242,7 +258,7 @@ impl Source for FakeSource {
     fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
         Box::pin(async {
             self.0.answer().await?;
-            Ok(self.0.lock().snapshot())
+            Ok(self.0.lock().look())
         })
     }
 
@@ -284,14 +300,17 @@ impl Source for FakeSource {
     }
 
     fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
-        Box::pin(async {
+        Box::pin(async move {
             self.0.answer().await?;
             let state = self.0.lock();
+            // What it saw beyond may be of transactions that a crash forgot, or may have been kept: then it comes again.
+            let has_crashed = cursor.epoch.number != state.crashes as u64;
             let place = |snapshot: &Snapshot| {
-                let starts = &state.epochs[cursor.epoch.number as usize..];
-                starts
-                    .iter()
-                    .fold(snapshot.clone(), |place, &start| place.cut_at(start))
+                if has_crashed {
+                    snapshot.cut_at(snapshot.durable)
+                } else {
+                    snapshot.clone()
+                }
             };
             let position = match &cursor.position {
                 Position::Id(_) => return Ok(None),
@@ -303,7 +322,7 @@ impl Source for FakeSource {
                 })),
             };
             let epoch = Epoch {
-                number: state.epochs.len() as u64,
+                number: state.crashes as u64,
                 tag: 1,
             };
             Ok(Some(Cursor { epoch, position }))

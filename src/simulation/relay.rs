@@ -1,7 +1,7 @@
 //! Relays between the made-up database and a made-up stream: they crash, take themselves for the leader while another
 //! one is, and lose answers; calls arrive late, after whoever made them is gone; the stream loses its end, or all of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::database::{Database, FakeSource, break_things, write};
+use super::database::{Committed, Database, FakeSource, break_things, write};
 use super::{SETTLE, check, each_seed};
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::EventId;
 use crate::relay::{Log, Relay};
 use crate::source::redis::{Appended, Entry, Joint};
-use crate::source::{Leadership, Source as _, StreamRetain};
+use crate::source::{Leadership, StreamRetain};
 use crate::tail::PollInterval;
 
 /// How long relays crash and streams break: as long as the writers of the database write.
@@ -126,18 +126,6 @@ impl Log for FakeLog {
                 return Err(Error::Unusable("a made-up cut".into()));
             }
             Ok(appended)
-        })
-    }
-
-    fn last_events(&self) -> BoxFuture<'_, Result<Vec<Arc<Event>>, Error>> {
-        Box::pin(async {
-            self.0.answer().await?;
-            let kept = self.0.lock();
-            Ok(kept
-                .entries
-                .iter()
-                .flat_map(|entry| entry.events.clone())
-                .collect())
         })
     }
 }
@@ -292,14 +280,8 @@ async fn run(seed: u64) -> usize {
         let kept = redis.lock();
         (kept.entries.clone(), kept.lost.clone())
     };
-    for stream in lost {
-        let ids: Vec<_> = stream
-            .iter()
-            .flat_map(|entry| &entry.events)
-            .map(|event| event.id.0)
-            .collect();
-        let once: BTreeSet<_> = ids.iter().collect();
-        assert_eq!(once.len(), ids.len(), "seed {seed}: some row came twice");
+    for stream in &lost {
+        once(seed, stream, &committed);
     }
     let [first, rest @ ..] = &entries[..] else {
         panic!("seed {seed}: there is no stream");
@@ -312,20 +294,55 @@ async fn run(seed: u64) -> usize {
         rest.iter().all(|entry| entry.joint != Joint::Reset),
         "seed {seed}: nobody has to refetch"
     );
-    let source = FakeSource(Arc::clone(&database));
-    let place = source.rebase(&first.upto).await.ok().flatten();
-    let place = place.expect("the database is well, and knows all of its lives");
-    let received: Vec<_> = rest
-        .iter()
-        .flat_map(|entry| &entry.events)
-        .map(|event| event.id.0)
-        .collect();
-    let xids = database.lock().transactions();
-    let is_before = |id: &i64| place.covers(crate::event::EventId(*id), xids.get(id).copied());
-    let after: std::collections::BTreeMap<_, _> = committed
+    let mut received = once(seed, &entries, &committed);
+    check(seed, &committed, &received, false, |_| false);
+    // What was committed before the stream begins, and after a crash is told again.
+    received.retain(|id| !is_before(&first.upto, *id, &committed[id]));
+    let after: BTreeMap<_, _> = committed
         .into_iter()
-        .filter(|(id, _)| !is_before(id))
+        .filter(|(id, row)| !is_before(&first.upto, *id, row))
         .collect();
     check(seed, &after, &received, true, |_| true);
     redis.lock().appended
+}
+
+/// The rows of a stream, each where it first came. They come again only after a crash, and only those behind the place from
+/// which the feed goes on: of these all do, as who comes to that place later may have none of them.
+fn once(seed: u64, entries: &[Entry], committed: &BTreeMap<i64, Committed>) -> Vec<i64> {
+    let (mut received, mut known) = (Vec::new(), BTreeSet::new());
+    for life in entries.chunk_by(|one, next| one.upto.epoch == next.upto.epoch) {
+        let [bridge, life @ ..] = life else {
+            unreachable!("chunks are not empty")
+        };
+        assert!(
+            bridge.joint == Joint::Left && bridge.events.is_empty(),
+            "seed {seed}: into another life by {bridge:?}"
+        );
+        let events = || life.iter().flat_map(|entry| &entry.events);
+        let ids: BTreeSet<_> = events().map(|event| event.id.0).collect();
+        assert_eq!(
+            ids.len(),
+            events().count(),
+            "seed {seed}: some row came twice"
+        );
+        if let Some(last) = life.last() {
+            let due = committed.iter().filter(|(id, row)| {
+                is_before(&last.upto, **id, row) && !is_before(&bridge.upto, **id, row)
+            });
+            let due: BTreeSet<_> = due.map(|(id, _)| *id).collect();
+            let missing: Vec<_> = due.difference(&ids).collect();
+            assert!(missing.is_empty(), "seed {seed}: {missing:?} were left out");
+        }
+        received.extend(
+            events()
+                .map(|event| event.id.0)
+                .filter(|id| known.insert(*id)),
+        );
+    }
+    received
+}
+
+/// Whether whoever is at this place has the row. Of a later life of the database it does not, whatever its number there.
+fn is_before(place: &Cursor, id: i64, row: &Committed) -> bool {
+    row.epoch <= place.epoch.number && place.covers(EventId(id), Some(row.xid))
 }

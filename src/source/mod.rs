@@ -84,9 +84,16 @@ pub trait Source: Send + Sync + 'static {
     /// Whether everything up to a position is committed, so that somebody may have been there.
     ///
     /// # Errors
-    /// When the database is not reachable.
+    /// When the database is not reachable. [`Error::EpochChanged`] when it is in another epoch than the position: what it had
+    /// reached in that one is for [`Source::rebase`] to tell.
     fn has_reached<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(async { Ok(self.committed().await?.reaches(cursor)) })
+        Box::pin(async {
+            let committed = self.committed().await?;
+            if committed.epoch != cursor.epoch {
+                return Err(Error::EpochChanged);
+            }
+            Ok(committed.reaches(cursor))
+        })
     }
 
     /// The rows of a window, streamed. Memory does not grow with its size. A window of another epoch than the present

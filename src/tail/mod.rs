@@ -46,7 +46,7 @@ pub struct Batch {
     /// The events; none when only the position moved.
     pub events: Vec<Arc<Event>>,
     /// The position before them. None where something between the two is left out, as it was handed out before the
-    /// database came back with a part of its history gone.
+    /// database came back with a part of its history gone; what follows may leave out more of it until there is one again.
     pub after: Option<Cursor>,
     /// The position after them.
     pub upto: Cursor,
@@ -71,7 +71,11 @@ pub(crate) fn follow(
             let mut found = 0;
             match tail.look().await {
                 Look::Again => continue,
-                Look::Nothing => {}
+                Look::Nothing => {
+                    if tail.recent.repeats_are_over() {
+                        yield tail.pass(Vec::new(), tail.cursor.clone());
+                    }
+                }
                 Look::Moved { upto, reset } => {
                     yield Batch { events: Vec::new(), after: None, upto, reset };
                     continue;
@@ -106,7 +110,9 @@ pub(crate) fn follow(
                     }
                     if complete {
                         yield tail.pass(chunk.events, window.upto.clone());
-                        tail.completed(&window);
+                        if tail.completed(&window) {
+                            yield tail.pass(Vec::new(), window.upto.clone());
+                        }
                         if tail.may_have_missed(&window).await {
                             yield Batch { events: Vec::new(), after: None, upto: window.upto.clone(), reset: true };
                         }
@@ -303,12 +309,13 @@ impl Tail {
         }
     }
 
-    /// Notes that a window was read to its end.
-    fn completed(&mut self, window: &Window) {
+    /// Notes that a window was read to its end. Gives whether from here on nothing is left out any more.
+    fn completed(&mut self, window: &Window) -> bool {
         // What was left of a window ends before the last event sent of it, so more may come again.
-        if window.resume_after.is_none() {
-            self.recent.repeats_are_over();
+        if window.resume_after.is_some() {
+            return false;
         }
+        self.recent.repeats_are_over()
     }
 
     /// Whether some of a window may have been pruned before it was read: retention spares what is younger than a minute.

@@ -21,8 +21,9 @@ impl Recent {
         self.known = Some(self.order.iter().copied().collect());
     }
 
-    pub(crate) fn repeats_are_over(&mut self) {
-        self.known = None;
+    /// Gives whether they were expected.
+    pub(crate) fn repeats_are_over(&mut self) -> bool {
+        self.known.take().is_some()
     }
 
     pub(crate) fn expects_repeats(&self) -> bool {

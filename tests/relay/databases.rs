@@ -1,5 +1,6 @@
 //! What may become of Postgres, while events are written: restarts and crashes, in which it may forget what was read.
 
+use super::listener::Listener;
 use super::scene::Scene;
 use super::support::Postgres;
 use super::support::redis::Redis;
@@ -10,6 +11,7 @@ async fn a_postgres_that_is_restarted() {
     let postgres = Postgres::start();
     let scene = Scene::on(&postgres, Redis::forgetful()).await;
     let [_leader, _other] = scene.relays().await;
+    let listeners = Listener::both(&scene).await;
     let writers = Writers::start(&scene.database.url);
     for _ in 0..2 {
         writers.write(300).await;
@@ -22,15 +24,19 @@ async fn a_postgres_that_is_restarted() {
         entries.iter().all(|entry| entry.joint != "reset"),
         "nobody has to refetch anything"
     );
+    for listener in listeners {
+        listener.check(&scene).await;
+    }
 }
 
 /// Commits wait for no disk, so a crash loses some that may be in the stream: those are not in the table any more. What was
-/// kept comes once.
+/// kept comes to clients once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgres_that_crashes() {
     let postgres = Postgres::start_with("synchronous_commit = off");
     let scene = Scene::on(&postgres, Redis::forgetful()).await;
     let [_leader, _other] = scene.relays().await;
+    let listeners = Listener::both(&scene).await;
     let writers = Writers::start(&scene.database.url);
     for _ in 0..2 {
         writers.write(300).await;
@@ -44,4 +50,7 @@ async fn a_postgres_that_crashes() {
         entries.iter().all(|entry| entry.joint != "reset"),
         "nobody has to refetch anything"
     );
+    for listener in listeners {
+        listener.check(&scene).await;
+    }
 }

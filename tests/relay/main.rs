@@ -7,6 +7,7 @@ mod support;
 
 mod databases;
 mod leaders;
+mod listener;
 mod scene;
 mod streams;
 mod writers;

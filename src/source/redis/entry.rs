@@ -26,8 +26,8 @@ pub(crate) struct Entry {
 pub(crate) enum Joint {
     /// Nothing.
     Whole,
-    /// What is known to whoever has been at that end, and to nobody else: events that were handed out before, another
-    /// life of the database, or what a Redis that was emptied had.
+    /// What is known to whoever has been at that end, and to nobody else: what a Redis that was emptied had, or how the
+    /// database came into another life. Of what lies behind the place in that one some may have been handed out before.
     Left,
     /// Something that cannot be told.
     Reset,

@@ -16,6 +16,9 @@ use crate::source::Window;
 /// Most bytes of entries that are kept here, but for the last one.
 const BYTES_MAX: usize = 8 << 20;
 
+/// Most lives of the database that are found one behind the other.
+const BRIDGES_MAX: usize = 8;
+
 /// Whoever relays writes at least once a second. It is taken for dead, and its stand-bys too, when nothing has come for so
 /// long.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -39,6 +42,7 @@ struct State {
     end: Option<Cursor>,
     /// The last entry that is not joined to the one before it.
     joint: Option<Arc<Kept>>,
+    bridges: VecDeque<(Cursor, Cursor)>,
     heard: Option<Instant>,
     /// Whether Redis has ever answered.
     answers: bool,
@@ -51,8 +55,17 @@ struct State {
 pub(super) struct End {
     /// The position after all that has come, where that is not in the midst of a window.
     pub position: Cursor,
-    /// How it came into another life of the database: the position there that is the same as the last one before.
-    pub bridge: Option<(Cursor, Cursor)>,
+    /// How it came into other lives of the database, the last first: the last position of one, and the place in the next
+    /// from which to go on.
+    pub bridges: Vec<(Cursor, Cursor)>,
+}
+
+impl End {
+    /// The bridge out of the life that a position is of.
+    pub fn bridge_from(&self, position: &Cursor) -> Option<&(Cursor, Cursor)> {
+        let mut bridges = self.bridges.iter();
+        bridges.find(|(before, _)| before.epoch == position.epoch)
+    }
 }
 
 impl Memory {
@@ -157,13 +170,8 @@ impl Memory {
                 silence.as_secs()
             ));
         }
-        let bridge = state.joint.as_ref().and_then(|kept| {
-            let before = kept.after.clone()?;
-            let is_bridge =
-                kept.entry.joint == Joint::Left && before.epoch != kept.entry.upto.epoch;
-            is_bridge.then(|| (before, kept.entry.upto.clone()))
-        });
-        Ok(End { position, bridge })
+        let bridges = state.bridges.iter().cloned().collect();
+        Ok(End { position, bridges })
     }
 
     /// The entries that have the rows of a window, and nothing missing between them; none where they are not here.
@@ -171,13 +179,14 @@ impl Memory {
         let state = self.lock();
         let entries = &state.entries;
         let ends = |kept: &Arc<Kept>| kept.entry.upto.reaches(&window.upto);
-        let last = entries
-            .iter()
-            .rposition(|kept| !ends(kept))
-            .map_or(0, |n| n + 1);
-        if last == entries.len() {
-            return None;
-        }
+        // Those of a later life of the database may be behind it.
+        let is_behind =
+            |kept: &Arc<Kept>| kept.entry.upto.epoch == window.upto.epoch && !ends(kept);
+        let last = match entries.iter().rposition(is_behind) {
+            Some(behind) => behind + 1,
+            None => entries.iter().position(ends)?,
+        };
+        entries.get(last).filter(|kept| ends(kept))?;
         for first in (0..=last).rev() {
             let kept = &entries[first];
             if kept.begins_before(&window.after) {
@@ -231,14 +240,23 @@ impl State {
         if kept.entry.joint != Joint::Whole {
             self.joint = Some(Arc::clone(&kept));
         }
+        if let (Joint::Left, Some(before)) = (kept.entry.joint, &kept.after)
+            && before.epoch != kept.entry.upto.epoch
+        {
+            self.bridges
+                .push_front((before.clone(), kept.entry.upto.clone()));
+            self.bridges.truncate(BRIDGES_MAX);
+        }
         match &kept.entry.upto.position {
-            // A stream begins in the past, and its first window is the way to the present.
-            _ if kept.after.is_none() => {}
+            // A stream begins in the past, and goes on from there in another life of the database. The first window is the way to
+            // the present.
+            _ if kept.entry.joint == Joint::Left => {}
             // In the midst of a window rows are missing that have smaller ids than those that will come.
             Position::Within(within) => {
                 let begin = kept.entry.upto.at(Position::Snapshot(within.after.clone()));
-                let first = self.joint.as_ref().filter(|joint| joint.after.is_none());
-                if self.end.is_none() && first.is_none_or(|first| first.entry.upto != begin) {
+                let left = |joint: &&Arc<Kept>| joint.entry.joint == Joint::Left;
+                let place = self.joint.as_ref().filter(left);
+                if self.end.is_none() && place.is_none_or(|place| place.entry.upto != begin) {
                     self.end = Some(begin);
                 }
             }

@@ -236,10 +236,16 @@ impl End {
         if self.position.epoch == told.epoch {
             return self.position.reaches(told).then(|| self.position.clone());
         }
-        match &self.bridge {
+        match self.bridge_from(told) {
             // First to the end of the life that was told of; from there it is known where the next one begins.
             Some((before, _)) if before.reaches(told) && before != told => Some(before.clone()),
-            Some((before, _)) if before == told => Some(self.position.clone()),
+            Some((before, place)) if before == told => {
+                Some(if place.epoch == self.position.epoch {
+                    self.position.clone()
+                } else {
+                    place.clone()
+                })
+            }
             _ if !has_table => Some(self.position.clone()),
             // Whoever relays may be the one who does not know yet.
             _ => (self.position.epoch.number > told.epoch.number).then(|| self.position.clone()),
@@ -287,6 +293,9 @@ impl Source for RedisSource {
                 match (end, &self.table) {
                     (Ok(end), _) if end.position.reaches(cursor) => return Ok(true),
                     (_, Some(table)) => return table.get().await?.has_reached(cursor).await,
+                    (Ok(end), None) if end.position.epoch != cursor.epoch => {
+                        return Err(Error::EpochChanged);
+                    }
                     (end, None) => drop(end?),
                 }
                 if timeout_at(deadline, grown.changed()).await.is_err() {
@@ -311,13 +320,11 @@ impl Source for RedisSource {
     fn rebase<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
         Box::pin(async move {
             let end = self.memory.end();
-            if let Ok(End {
-                bridge: Some((before, after)),
-                ..
-            }) = &end
+            if let Ok(end) = &end
+                && let Some((before, place)) = end.bridge_from(cursor)
                 && before == cursor
             {
-                return Ok(Some(after.clone()));
+                return Ok(Some(place.clone()));
             }
             if let Some(table) = &self.table {
                 return table.get().await?.rebase(cursor).await;

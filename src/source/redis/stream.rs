@@ -14,19 +14,10 @@ use super::connection::Redis;
 use super::entry::{Entry, EntryId, Joint, Kept, decode, encode};
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::event::Event;
 use crate::source::stream::{StreamConfig, StreamRetain};
 
 /// How long a reading may lie in Redis waiting for something to come.
 const BLOCK_MS: usize = 1000;
-
-/// What a database that has lost a part of its history may give again: no more than it had lost, which is what was handed out
-/// in less than a second, and the lag of a standby.
-const LAST_EVENTS_MS: u64 = 60_000;
-const LAST_EVENTS_MAX: usize = 65_536;
-
-/// Entries read at once on the way back: of up to 1 MB each.
-const LAST_ENTRIES: usize = 16;
 
 /// Entries that are under way at once: as many as are certain to be sent in their order.
 const APPENDED_TOGETHER: usize = 16;
@@ -227,45 +218,6 @@ impl Stream {
             })
             .await?;
         found.ids.first().map(|id| self.kept(id)).transpose()
-    }
-
-    /// The events of the last entries: of those that came within a minute before the last one, or of as many as hold
-    /// [`LAST_EVENTS_MAX`] events. The youngest entry comes first.
-    ///
-    /// # Errors
-    /// When Redis does not answer.
-    pub async fn last_events(&self) -> Result<Vec<Arc<Event>>, Error> {
-        let mut events = Vec::new();
-        let (mut before, mut oldest_ms) = ("+".to_owned(), 0);
-        loop {
-            let found: StreamRangeReply = self
-                .redis
-                .with("read the stream", async |connection| {
-                    redis::cmd("XREVRANGE")
-                        .arg(&self.feed)
-                        .arg(&before)
-                        .arg("-")
-                        .arg("COUNT")
-                        .arg(LAST_ENTRIES)
-                        .query_async(connection)
-                        .await
-                })
-                .await?;
-            for id in &found.ids {
-                let kept = self.kept(id)?;
-                if before == "+" {
-                    oldest_ms = kept.id.ms.saturating_sub(LAST_EVENTS_MS);
-                }
-                before = format!("({}", kept.id);
-                if kept.id.ms < oldest_ms || events.len() >= LAST_EVENTS_MAX {
-                    return Ok(events);
-                }
-                events.extend(kept.entry.events);
-            }
-            if found.ids.len() < LAST_ENTRIES {
-                return Ok(events);
-            }
-        }
     }
 
     async fn range(&self, from: &str, count: usize) -> Result<Vec<Kept>, Error> {
