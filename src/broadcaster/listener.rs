@@ -45,6 +45,10 @@ pub(super) fn events(shared: &Arc<Shared>) -> impl Stream<Item = Arc<Event>> + S
                         break;
                     }
                     Rejoin::Ended => return,
+                    Rejoin::Later => {
+                        sleep(CATCH_UP_RETRY).await;
+                        continue;
+                    }
                     Rejoin::Read(upto) => upto,
                 };
                 let Some(window) = listener.window_to(&upto).await else { continue };
@@ -88,6 +92,8 @@ struct Listener {
 enum Rejoin {
     /// It has caught up.
     Live(mpsc::Receiver<Item>),
+    /// The feed is about to leave out what this one may not have.
+    Later,
     /// It has to read up to here first.
     Read(Cursor),
     /// There is nothing more to come.
@@ -124,7 +130,11 @@ impl Listener {
             return Rejoin::Ended;
         }
         if self.cursor.reaches(&listeners.edge) {
-            return Rejoin::Live(listeners.open_queue(self.id, false));
+            return if listeners.is_whole {
+                Rejoin::Live(listeners.open_queue(self.id, false))
+            } else {
+                Rejoin::Later
+            };
         }
         // A window that is still being handed out can only be read to its end.
         Rejoin::Read(listeners.edge.end())

@@ -97,6 +97,8 @@ struct Shared {
 struct Listeners {
     /// The position after everything that was handed out.
     edge: Cursor,
+    /// Whether what is handed out next leaves nothing out that comes after it.
+    is_whole: bool,
     queues: Vec<Queue>,
     next_id: u64,
     stopped: bool,
@@ -129,6 +131,7 @@ impl Broadcaster {
             counters,
             listeners: Mutex::new(Listeners {
                 edge,
+                is_whole: true,
                 queues: Vec::new(),
                 next_id: 0,
                 stopped: false,
@@ -358,6 +361,7 @@ impl Shared {
             let mut listeners = self.lock();
             if let Item::Batch(batch) = &item {
                 listeners.edge = batch.upto.clone();
+                listeners.is_whole = batch.is_joined_by_the_next();
             }
             listeners.queues.retain(|queue| {
                 if queue.awaited {

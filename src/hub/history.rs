@@ -91,7 +91,7 @@ impl History {
         }
         state.end = batch.batch.upto.clone();
         state.edge = Arc::clone(&batch.edge);
-        state.is_whole = batch.batch.after.is_some() || batch.batch.reset;
+        state.is_whole = batch.batch.is_joined_by_the_next();
         while state.bytes > self.bytes_max
             && let Some(oldest) = state.batches.pop_front()
         {

@@ -1,6 +1,7 @@
 //! The cursor loop: look, read the window, wait for a wake-up or a tick. It never ends and never skips; when the
 //! database is away it waits, and goes on where it was.
 
+mod batch;
 mod health;
 mod pace;
 mod recent;
@@ -21,16 +22,12 @@ use crate::event::{Event, EventId};
 use crate::source::{Row, Source, Window};
 use crate::stats::Counters;
 
+pub use batch::Batch;
+use batch::Chunk;
 use health::Health;
 pub use pace::PollInterval;
 use pace::{Lease, Pace};
 pub(crate) use recent::Recent;
-
-/// Most events of one batch. Enough to write them to a socket at one go, few enough to start with the first early.
-const BATCH_EVENTS_MAX: usize = 1000;
-
-/// Most bytes of payload in one batch, give or take one event.
-const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// A feed that looks at least this often sees every row before it is pruned.
 const UNPRUNED: Duration = Duration::from_secs(30);
@@ -39,20 +36,6 @@ const UNPRUNED: Duration = Duration::from_secs(30);
 /// connect and look some more; the first row of a large window may have to wait until all of it is sorted.
 pub(crate) const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 const ROW_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Events read together, in order.
-#[derive(Debug)]
-pub struct Batch {
-    /// The events; none when only the position moved.
-    pub events: Vec<Arc<Event>>,
-    /// The position before them. None where something between the two is left out, as it was handed out before the
-    /// database came back with a part of its history gone; what follows may leave out more of it until there is one again.
-    pub after: Option<Cursor>,
-    /// The position after them.
-    pub upto: Cursor,
-    /// What was committed before `upto` cannot be told: the database was replaced, or lost its history.
-    pub reset: bool,
-}
 
 /// Follows the source from `cursor` on, and looks at once when it is `woken`. Dropping the stream ends it.
 pub(crate) fn follow(
@@ -76,8 +59,12 @@ pub(crate) fn follow(
                         yield tail.pass(Vec::new(), tail.cursor.clone());
                     }
                 }
-                Look::Moved { upto, reset } => {
-                    yield Batch { events: Vec::new(), after: None, upto, reset };
+                Look::Rebased => {
+                    yield Batch { events: Vec::new(), after: None, upto: tail.cursor.clone(), reset: false };
+                    continue;
+                }
+                Look::Lost(present) => {
+                    yield tail.reset_at(present);
                     continue;
                 }
                 Look::Window(window) => {
@@ -114,7 +101,7 @@ pub(crate) fn follow(
                             yield tail.pass(Vec::new(), window.upto.clone());
                         }
                         if tail.may_have_missed(&window).await {
-                            yield Batch { events: Vec::new(), after: None, upto: window.upto.clone(), reset: true };
+                            yield tail.reset_at(window.upto.clone());
                         }
                     } else if let Some(last) = last {
                         yield tail.pass(chunk.events, window.after_row(last));
@@ -182,8 +169,10 @@ enum Look {
     Again,
     /// There is nothing new.
     Nothing,
-    /// The database is in another life, in which the feed goes on from here. Its place may be gone.
-    Moved { upto: Cursor, reset: bool },
+    /// The database is in another life, in which the feed has its place.
+    Rebased,
+    /// It is in another life, and this is the present there. The place of the feed is gone.
+    Lost(Cursor),
     /// This is to be read.
     Window(Window),
 }
@@ -223,19 +212,13 @@ impl Tail {
                 None => return Look::Again,
                 Some(true) => {
                     tracing::info!("the database was restarted; the feed goes on where it was");
-                    let upto = self.cursor.clone();
-                    return Look::Moved { upto, reset: false };
+                    return Look::Rebased;
                 }
                 Some(false) => {
                     tracing::warn!(
                         "the database was replaced or lost its history; clients are told to refetch"
                     );
-                    self.stats.resets.add(1);
-                    self.cursor = present.clone();
-                    return Look::Moved {
-                        upto: present,
-                        reset: true,
-                    };
+                    return Look::Lost(present);
                 }
             }
         }
@@ -299,12 +282,18 @@ impl Tail {
             "events were deleted before they were read, and there is no other place to read them from; clients are told to \
              refetch"
         );
+        self.reset_at(window.upto.clone())
+    }
+
+    /// Goes on from a position that nobody was led to. From there on nothing is left out.
+    fn reset_at(&mut self, upto: Cursor) -> Batch {
         self.stats.resets.add(1);
-        self.cursor = window.upto.clone();
+        self.recent.repeats_are_over();
+        self.cursor = upto.clone();
         Batch {
             events: Vec::new(),
             after: None,
-            upto: window.upto.clone(),
+            upto,
             reset: true,
         }
     }
@@ -339,7 +328,6 @@ impl Tail {
             tracing::warn!(
                 "the feed was away for so long that events were pruned before it read them; clients are told to refetch"
             );
-            self.stats.resets.add(1);
         }
         missed
     }
@@ -396,28 +384,6 @@ pub(crate) async fn within<T>(
     timeout(longest, answer)
         .await
         .unwrap_or(Err(Error::Timeout { doing, seconds }))
-}
-
-/// The events of the batch to come.
-#[derive(Default)]
-struct Chunk {
-    events: Vec<Arc<Event>>,
-    bytes: usize,
-}
-
-impl Chunk {
-    /// Adds an event; gives away those before it when they make a full batch.
-    fn push(&mut self, event: Arc<Event>) -> Option<Vec<Arc<Event>>> {
-        let full = self.events.len() >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX;
-        let given_away = full.then(|| std::mem::take(self).events);
-        self.bytes += event.payload.get().len()
-            + event
-                .previous
-                .as_ref()
-                .map_or(0, |previous| previous.get().len());
-        self.events.push(event);
-        given_away
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::BATCH_EVENTS_MAX;
+use super::batch::BATCH_EVENTS_MAX;
 
 /// How long the table is still looked at often after an event: transactions under way commit within it.
 const HOT: Duration = Duration::from_millis(250);

@@ -23,6 +23,10 @@ const BRIDGES_MAX: usize = 8;
 /// long.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
+/// Whoever relays has fallen behind when nothing has come for so long, and for so long afterwards it may be behind the table.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+const CATCH_UP_MAX: Duration = Duration::from_secs(30);
+
 /// First and longest wait after an error; between them it doubles, with full jitter.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -44,6 +48,8 @@ struct State {
     joint: Option<Arc<Kept>>,
     bridges: VecDeque<(Cursor, Cursor)>,
     heard: Option<Instant>,
+    /// When it was last not certain that whoever relays is at the present.
+    unsettled: Option<Instant>,
     /// Whether Redis has ever answered.
     answers: bool,
     /// Why nothing can come.
@@ -138,6 +144,9 @@ impl Memory {
             return;
         }
         if !entries.is_empty() {
+            if state.is_paused() {
+                state.unsettled = Some(Instant::now());
+            }
             state.heard = Some(Instant::now());
         }
         for kept in entries {
@@ -215,6 +224,15 @@ impl Memory {
             .is_some_and(|first| first.is_usable_from(cursor))
     }
 
+    /// Whether the stream is surely at the present, give or take a moment: whoever relays is at work, and has been for a while.
+    pub fn is_settled(&self) -> bool {
+        let state = self.lock();
+        let unsettled = state.unsettled.map(|at| at.elapsed());
+        state.error.is_none()
+            && !state.is_paused()
+            && unsettled.is_none_or(|since| since > CATCH_UP_MAX)
+    }
+
     /// Whether this very entry has come.
     fn has(&self, kept: &Kept) -> bool {
         let state = self.lock();
@@ -229,16 +247,22 @@ impl Memory {
 }
 
 impl State {
+    fn is_paused(&self) -> bool {
+        self.heard.is_none_or(|heard| heard.elapsed() > PAUSE_MAX)
+    }
+
     fn push(&mut self, kept: Arc<Kept>) {
         let before = self.entries.back().map(|last| &last.entry.upto);
         // Of what was trimmed before it was read nothing is known; a stream that has lost its end begins anew.
         if kept.entry.joint == Joint::Whole && before.is_some() && before != kept.after.as_ref() {
             self.entries.clear();
             self.bytes = 0;
+            self.unsettled = Some(Instant::now());
         }
         self.last = Some(kept.id);
         if kept.entry.joint != Joint::Whole {
             self.joint = Some(Arc::clone(&kept));
+            self.unsettled = Some(Instant::now());
         }
         if let (Joint::Left, Some(before)) = (kept.entry.joint, &kept.after)
             && before.epoch != kept.entry.upto.epoch

@@ -299,7 +299,11 @@ impl Source for RedisSource {
                     (end, None) => drop(end?),
                 }
                 if timeout_at(deadline, grown.changed()).await.is_err() {
-                    return Ok(false);
+                    return if self.memory.is_settled() {
+                        Ok(false)
+                    } else {
+                        Err(self.unreadable("it does not reach as far as this yet".into()))
+                    };
                 }
             }
         })

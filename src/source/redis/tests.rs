@@ -2,6 +2,7 @@
 //! from, they have the rows that a table would give. With a real Redis.
 
 mod lost_end;
+mod positions;
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -156,6 +157,15 @@ fn event(id: i64, xid: u64, channel: &str) -> Event {
 fn at(position: Position) -> Cursor {
     let epoch = Epoch { number: 1, tag: 7 };
     Cursor { epoch, position }
+}
+
+fn snapshot(xmax: u64) -> Cursor {
+    at(Position::Snapshot(Snapshot {
+        xmin: xmax,
+        xmax,
+        in_flight: Vec::new(),
+        durable: xmax,
+    }))
 }
 
 async fn ids_of(rows: BoxStream<'_, Result<Row, Error>>) -> Vec<i64> {
@@ -359,107 +369,4 @@ async fn what_is_no_entry_of_ours_is_not_taken_for_one() {
         error.contains("{test}:feed") && error.contains("--stream"),
         "{error}"
     );
-}
-
-/// A table that answers the first look when it is told to, and others at once.
-struct SlowTable {
-    looks: Mutex<Vec<Cursor>>,
-    first: tokio::sync::Notify,
-    is_asked: tokio::sync::Notify,
-}
-
-impl Source for SlowTable {
-    fn edge(&self) -> BoxFuture<'_, Result<Cursor, Error>> {
-        Box::pin(async {
-            let (edge, is_first) = {
-                let mut looks = lock(&self.looks);
-                (looks.remove(0), looks.len() == 2)
-            };
-            if is_first {
-                self.is_asked.notify_one();
-                self.first.notified().await;
-            }
-            Ok(edge)
-        })
-    }
-
-    fn rows(&self, _window: Window) -> BoxStream<'_, Result<Row, Error>> {
-        futures_util::stream::empty().boxed()
-    }
-
-    fn rebase<'a>(&'a self, _: &'a Cursor) -> BoxFuture<'a, Result<Option<Cursor>, Error>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn wakes(&self) -> BoxStream<'static, ()> {
-        futures_util::stream::pending().boxed()
-    }
-}
-
-/// What a slow look brings does not take back what a quick one has told meanwhile: the feed would be sent back to a stream
-/// that is behind, and take it for another history.
-#[tokio::test]
-async fn looks_at_the_same_time_never_set_back_what_was_told() {
-    let snapshot = |xmax| {
-        at(Position::Snapshot(Snapshot {
-            xmin: xmax,
-            xmax,
-            in_flight: Vec::new(),
-            durable: xmax,
-        }))
-    };
-    let table = Arc::new(SlowTable {
-        looks: Mutex::new(vec![snapshot(10), snapshot(20), snapshot(30)]),
-        first: tokio::sync::Notify::new(),
-        is_asked: tokio::sync::Notify::new(),
-    });
-    let config = StreamConfig::new("redis://127.0.0.1:1", "test").expect("a URL");
-    let source = RedisSource {
-        stream: Arc::new(Stream::new(&config).expect("a stream")),
-        config,
-        memory: Arc::new(Memory::new()),
-        table: Some(Table {
-            config: DatabaseConfig::new("postgres://localhost/none").expect("a URL"),
-            migrate: Migrate::Off,
-            source: OnceCell::new_with(Some(Arc::clone(&table) as Arc<dyn Source>)),
-        }),
-        told: Mutex::default(),
-        from_stream: Mutex::new(true),
-        follower: tokio::spawn(std::future::pending()),
-    };
-    let quick = async {
-        table.is_asked.notified().await;
-        let edge = source.edge().await.expect("the table answers");
-        table.first.notify_one();
-        edge
-    };
-    let (slow, quick) = tokio::join!(source.edge(), quick);
-    assert_eq!(slow.expect("the table answers"), snapshot(10));
-    assert_eq!(quick, snapshot(20));
-
-    // The stream is there now, and has not come as far as that.
-    source.memory.push(vec![entry::Kept {
-        id: entry::EntryId::FIRST.next(),
-        after: None,
-        entry: Entry {
-            upto: snapshot(15),
-            events: Vec::new(),
-            joint: Joint::Left,
-        },
-        joint: entry::EntryId::FIRST.next(),
-        bytes: 0,
-    }]);
-    let next = source.edge().await.expect("the table answers");
-    assert!(next.reaches(&snapshot(20)), "set back to {next:?}");
-
-    // Into another life of the database it goes only from what was told when it was asked.
-    let other = Cursor {
-        epoch: Epoch { number: 2, tag: 8 },
-        position: snapshot(5).position,
-    };
-    let (told, before) = (snapshot(20), snapshot(10));
-    assert!(replaces(&other, Some(&told), Some(&told)));
-    assert!(!replaces(&other, Some(&told), Some(&before)));
-    assert!(!replaces(&told, Some(&other), Some(&before)), "nor back");
-    assert!(replaces(&before, None, None));
 }
