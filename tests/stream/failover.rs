@@ -8,7 +8,7 @@ use super::support::process::Process;
 use super::support::redis::Redis;
 use super::support::relay::Relay;
 use super::support::{Database, until};
-use super::{client, edge_of, hear_events, insert, last_cursor, numbers};
+use super::{client, edge_of, hear_events, insert, last_cursor, listeners, numbers};
 
 const FEED: &str = "{rowcast}:feed";
 
@@ -82,12 +82,7 @@ async fn a_replica_that_lacks_the_last_events_takes_over() {
     let _relay = Relay::start(&database.url, &pair.url, &[]);
     let lone = edge_of(&pair.url, None, &[]);
     let backed = edge_of(&pair.url, Some(&database), &[]);
-    let mut listeners = Vec::new();
-    for server in [&lone, &backed] {
-        let mut listener = client(server, None).await;
-        listener.hear_a("subscribed").await;
-        listeners.push(listener);
-    }
+    let mut listeners = listeners([&lone, &backed]).await;
     let mut backend = database.connect().await;
     insert(&mut backend, 1..=3).await;
     let mut cursors = Vec::new();

@@ -51,6 +51,17 @@ async fn client(server: &Process, since: Option<&str>) -> Client {
     client
 }
 
+/// A client of each, which is told of what comes from now on.
+async fn listeners<'a>(servers: impl IntoIterator<Item = &'a Process>) -> Vec<Client> {
+    let mut listeners = Vec::new();
+    for server in servers {
+        let mut listener = client(server, None).await;
+        listener.hear_a("subscribed").await;
+        listeners.push(listener);
+    }
+    listeners
+}
+
 async fn insert(backend: &mut Connection, numbers: std::ops::RangeInclusive<i64>) {
     for number in numbers {
         backend.insert(number).await;
@@ -122,12 +133,7 @@ async fn a_client_may_go_to_any_server_with_what_it_was_told_by_another() {
     let _relay = Relay::start(&database.url, &redis.url(), &[]);
     let lone = edge(&redis, None, &[]);
     let backed = edge(&redis, Some(&database), &[]);
-    let mut listeners = Vec::new();
-    for server in [&lone, &backed] {
-        let mut listener = client(server, None).await;
-        listener.hear_a("subscribed").await;
-        listeners.push(listener);
-    }
+    let mut listeners = listeners([&lone, &backed]).await;
     insert(&mut backend, 7..=9).await;
     let mut cursors = vec![last_cursor(&hear_events(&mut first, 3).await)];
     for listener in &mut listeners {

@@ -9,7 +9,7 @@ use super::support::process::free_port;
 use super::support::redis::Redis;
 use super::support::relay::Relay;
 use super::support::{Database, until, within};
-use super::{client, edge_of, hear_events, insert, last_cursor, numbers, post};
+use super::{client, edge_of, hear_events, insert, last_cursor, listeners, numbers, post};
 
 /// With all that ends a password early in a URL.
 const PASSWORD: &str = "n33dle/#?@:%";
@@ -101,12 +101,7 @@ async fn all_goes_over_tls_with_the_rights_that_are_told() {
     let url = redis.url("rowcast");
     let _relay = Relay::start(&database.url, &url, &[]);
     let mut servers = [edge_of(&url, None, &[]), edge_of(&url, None, &[])];
-    let mut listeners = Vec::new();
-    for server in &servers {
-        let mut listener = client(server, None).await;
-        listener.hear_a("subscribed").await;
-        listeners.push(listener);
-    }
+    let mut listeners = listeners(&servers).await;
     let mut backend = database.connect().await;
     insert(&mut backend, 1..=3).await;
     let mut cursors = Vec::new();
