@@ -8,7 +8,7 @@ import type { Board, Change } from "./api.js";
 import { me } from "./api.js";
 import { Banner } from "./Banner.js";
 import { COLUMNS, cardsOf, positionBefore, useBoard, useChange, useFreshBoard } from "./board.js";
-import { Column } from "./Column.js";
+import { Column, type Draft } from "./Column.js";
 import type { Card } from "./feed.js";
 
 /** Shows the board once it is there. */
@@ -44,6 +44,7 @@ export function App() {
 function BoardView({ board }: { readonly board: Board }) {
   const [since] = useState(board.cursor);
   useFreshBoard(since);
+  const [draft, setDraft] = useState<Draft>();
   const change = useChange();
   const keepFocus = useKeptFocus();
   const make = (wanted: Change): void => change.mutate(wanted);
@@ -76,6 +77,8 @@ function BoardView({ board }: { readonly board: Board }) {
             state={state}
             number={number}
             cards={cardsOf(board, state)}
+            draft={draft}
+            setDraft={setDraft}
             find={(id) => board.cards.find((card) => card.id === id)}
             change={make}
             place={place}

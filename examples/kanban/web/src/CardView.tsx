@@ -1,6 +1,6 @@
 // A card: it is moved by keys, renamed in place, and deleted.
 
-import { type DragEvent, type KeyboardEvent, useLayoutEffect, useRef, useState } from "react";
+import { type DragEvent, type KeyboardEvent, useLayoutEffect, useRef } from "react";
 import type { Change } from "./api.js";
 import type { Card } from "./feed.js";
 
@@ -13,14 +13,17 @@ const MOVES: Record<string, readonly [columns: number, rows: number]> = {
 
 interface CardViewProps {
   readonly card: Card;
+  /** The title as somebody is typing it here. */
+  readonly draft: string | undefined;
+  readonly setDraft: (draft: string | undefined) => void;
   readonly change: (change: Change) => void;
   readonly move: (columns: number, rows: number) => void;
   readonly onDragStart: (event: DragEvent) => void;
 }
 
 /** A card of the board. */
-export function CardView({ card, change, move, onDragStart }: CardViewProps) {
-  const [isEdited, setIsEdited] = useState(false);
+export function CardView({ card, draft, setDraft, change, move, onDragStart }: CardViewProps) {
+  const isEdited = draft !== undefined;
   const element = useRef<HTMLLIElement>(null);
   // Whoever ends the editing by a key goes on with the card.
   const isLeftByKey = useRef(false);
@@ -30,7 +33,7 @@ export function CardView({ card, change, move, onDragStart }: CardViewProps) {
   }, [isEdited]);
 
   const rename = (title: string): void => {
-    setIsEdited(false);
+    setDraft(undefined);
     if (title.trim() && title.trim() !== card.title)
       change({ kind: "change", id: card.id, members: { title: title.trim() } });
   };
@@ -38,7 +41,7 @@ export function CardView({ card, change, move, onDragStart }: CardViewProps) {
     if (event.target !== event.currentTarget) return;
     const moves = MOVES[event.key];
     if (moves) move(...moves);
-    else if (event.key === "Enter" || event.key === "F2") setIsEdited(true);
+    else if (event.key === "Enter" || event.key === "F2") setDraft(card.title);
     else if (event.key === "Delete") {
       focusBeside(event.currentTarget);
       change({ kind: "remove", id: card.id });
@@ -57,19 +60,20 @@ export function CardView({ card, change, move, onDragStart }: CardViewProps) {
       draggable={!isEdited}
       onDragStart={onDragStart}
       onKeyDown={onKeyDown}
-      onDoubleClick={() => setIsEdited(true)}
+      onDoubleClick={() => setDraft(card.title)}
     >
       {isEdited ? (
         <input
           aria-label="Title"
-          defaultValue={card.title}
+          value={draft}
           maxLength={200}
-          ref={(input) => input?.focus()}
+          ref={focusAtEnd}
+          onChange={(event) => setDraft(event.currentTarget.value)}
           onBlur={(event) => rename(event.currentTarget.value)}
           onKeyDown={(event) => {
             isLeftByKey.current = event.key === "Enter" || event.key === "Escape";
             if (event.key === "Enter") event.currentTarget.blur();
-            if (event.key === "Escape") setIsEdited(false);
+            if (event.key === "Escape") setDraft(undefined);
           }}
         />
       ) : (
@@ -86,6 +90,12 @@ export function CardView({ card, change, move, onDragStart }: CardViewProps) {
       </button>
     </li>
   );
+}
+
+/** Typing goes on where it was, also after somebody else has moved the card to another column. */
+function focusAtEnd(input: HTMLInputElement | null): void {
+  input?.focus();
+  input?.setSelectionRange(input.value.length, input.value.length);
 }
 
 /** The focus does not go down with a card. */

@@ -9,12 +9,21 @@ import type { Card, State } from "./feed.js";
 /** What a drag carries. */
 const CARD = "application/x-card";
 
+/** A title that is being typed. It outlives the element of its card, which is another one in another column. */
+export interface Draft {
+  readonly id: string;
+  readonly title: string;
+}
+
 interface ColumnProps {
   readonly name: string;
   readonly state: State;
   /** Its place among the columns, from 0. */
   readonly number: number;
   readonly cards: readonly Card[];
+  /** The title that is being typed, of whichever card. */
+  readonly draft: Draft | undefined;
+  readonly setDraft: (draft: Draft | undefined) => void;
   readonly find: (id: string) => Card | undefined;
   readonly change: (change: Change) => void;
   readonly place: (card: Card, column: number, index: number) => void;
@@ -22,7 +31,8 @@ interface ColumnProps {
 }
 
 /** A column of the board. */
-export function Column({ name, state, number, cards, find, change, place, keepFocus }: ColumnProps) {
+export function Column(props: ColumnProps) {
+  const { name, state, number, cards, draft, setDraft, find, change, place, keepFocus } = props;
   const [isOver, setIsOver] = useState(false);
 
   const drop = (event: DragEvent): void => {
@@ -67,6 +77,8 @@ export function Column({ name, state, number, cards, find, change, place, keepFo
           <CardView
             key={card.id}
             card={card}
+            draft={draft?.id === card.id ? draft.title : undefined}
+            setDraft={(title) => setDraft(title === undefined ? undefined : { id: card.id, title })}
             change={change}
             move={(columns, rows) => {
               keepFocus(card.id);

@@ -44,13 +44,13 @@ export function useChange() {
   const queryClient = useQueryClient();
   return useMutation({
     mutationKey: KEY,
+    // One after the other: two requests at once may overtake each other, and the older change would be the last one.
+    scope: { id: "board" },
     mutationFn: send,
     onMutate: (change: Change) => optimisticUpdate<Board>(queryClient, KEY, (board) => changed(board, change)),
     onError: (_error, _change, rollback) => rollback?.(),
-    onSettled: () => {
-      // What the server has made of it, once the last of several changes is through.
-      if (queryClient.isMutating({ mutationKey: KEY }) === 1) void queryClient.invalidateQueries({ queryKey: KEY });
-    },
+    // What the server has made of it. A fetch that read the board before the change is cancelled by that.
+    onSettled: () => void queryClient.invalidateQueries({ queryKey: KEY }),
   });
 }
 

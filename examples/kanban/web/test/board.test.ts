@@ -126,6 +126,40 @@ test("a change is shown before the server has it, and once", async () => {
   assert.equal(await one.getByRole("listitem", { name: "early", exact: true }).count(), 1);
 });
 
+test("changes reach the server in the order in which they were made", async () => {
+  const [one, two] = await Promise.all([open(), open()]);
+  await add(one, "To do", "quick");
+  await card(two, "To do", "quick").waitFor();
+  let isFirst = true;
+  await one.route("**/api/cards/**", async (route) => {
+    // Long enough for another one to overtake the first, if it could.
+    if (isFirst) setTimeout(() => void route.continue(), 500);
+    else await route.continue();
+    isFirst = false;
+  });
+  await card(one, "To do", "quick").press("ArrowRight");
+  await card(one, "Doing", "quick").press("ArrowRight");
+  await card(one, "Done", "quick").waitFor();
+  const moves = two.getByRole("complementary").getByText("moved “quick” to");
+  await moves.nth(1).waitFor();
+  await card(two, "Done", "quick").waitFor();
+  assert.equal(await card(one, "Done", "quick").count(), 1);
+});
+
+test("a title that is being typed stays when somebody else moves the card", async () => {
+  const [one, two] = await Promise.all([open(), open()]);
+  await add(one, "To do", "theirs");
+  await card(two, "To do", "theirs").waitFor();
+  await card(one, "To do", "theirs").press("Enter");
+  await one.getByLabel("Title").fill("our");
+  await card(two, "To do", "theirs").press("ArrowRight");
+  await column(one, "Doing").getByLabel("Title").waitFor();
+  await one.keyboard.type("s");
+  await one.keyboard.press("Enter");
+  await card(two, "Doing", "ours").waitFor();
+  await hasFocus(card(one, "Doing", "ours"));
+});
+
 test("a move that the server refuses is taken back, and told", async () => {
   const [one, two] = await Promise.all([open(), open()]);
   const title = "fail: the server refuses to move this one";
