@@ -196,7 +196,7 @@ async fn sqlite_files_that_cannot_be_used_are_named() {
         (
             &["serve", "--migrate", "check"],
             "foreign.db",
-            &["9 of 9 migrations"],
+            &["10 of 10 migrations"],
         ),
         (
             &["serve", "--migrate", "check"],
@@ -331,12 +331,12 @@ async fn postgres_that_cannot_be_used_is_named() {
         (
             &["serve", "--migrate", "check"],
             &foreign.url,
-            &["9 of 9 migrations", "rowcast migrate"],
+            &["10 of 10 migrations", "rowcast migrate"],
         ),
         (
             &["migrate", "--check"],
             &foreign.url,
-            &["9 of 9 migrations", "rowcast migrate"],
+            &["10 of 10 migrations", "rowcast migrate"],
         ),
     ] {
         let mut command = rowcast(arguments);
