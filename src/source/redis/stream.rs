@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{try_join, try_join_all};
 use futures_util::stream::BoxStream;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
@@ -112,12 +112,25 @@ impl Stream {
             .redis
             .with("append to the stream", async |connection| {
                 // One behind the other, without a wait for the answers: each begins where the one before ends, or is not appended.
+                // A Redis that does not know the script is to learn it first: the driver sends what has failed for that again,
+                // in no order.
                 for calls in calls.chunks(APPENDED_TOGETHER) {
+                    let load = async {
+                        match calls {
+                            [_] => Ok(()),
+                            _ => self
+                                .append
+                                .load_async(&mut connection.clone())
+                                .await
+                                .map(drop),
+                        }
+                    };
                     let calls = calls.iter().map(|call| {
                         let mut connection = connection.clone();
                         async move { call.invoke_async::<bool>(&mut connection).await }
                     });
-                    if try_join_all(calls).await?.contains(&false) {
+                    let ((), appended) = try_join(load, try_join_all(calls)).await?;
+                    if appended.contains(&false) {
                         return Ok(false);
                     }
                 }

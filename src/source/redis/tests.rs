@@ -4,7 +4,7 @@
 mod lost_end;
 mod positions;
 
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::value::RawValue;
@@ -24,41 +24,33 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
-        let process = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--dir",
-            ])
-            .arg(folder.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed: apt-get install redis-server");
-        let url = format!("redis://127.0.0.1:{port}");
-        let server = Self {
-            process,
-            config: StreamConfig::new(&url, "test").expect("a URL"),
-            _folder: folder,
-        };
-        let stream = Stream::new(&server.config).expect("a stream");
-        let answers = async {
-            while stream.end().await.is_err() {
-                sleep(Duration::from_millis(20)).await;
+    /// One that says itself that it listens: another one may have the port, and would answer in its place.
+    fn start() -> Self {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().expect("a folder");
+            // Below those that systems hand out to outgoing connections.
+            let port = fastrand::u16(20_000..32_000);
+            let mut process = Command::new("redis-server")
+                .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+                .args(["--save", "", "--dir"])
+                .arg(folder.path())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("redis-server is installed: apt-get install redis-server");
+            let says = process.stdout.take().expect("it was asked to be a pipe");
+            let mut lines = BufReader::new(says).lines().map_while(Result::ok);
+            let is_ready = lines.any(|line| line.contains("eady to accept connections"));
+            let server = Self {
+                process,
+                config: StreamConfig::new(&format!("redis://127.0.0.1:{port}"), "test")
+                    .expect("a URL"),
+                _folder: folder,
+            };
+            if is_ready {
+                return server;
             }
-        };
-        timeout(Duration::from_secs(20), answers)
-            .await
-            .expect("Redis answers");
-        server
+        }
+        panic!("redis-server does not start");
     }
 }
 
@@ -177,7 +169,7 @@ async fn ids_of(rows: BoxStream<'_, Result<Row, Error>>) -> Vec<i64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_window_has_the_rows_that_a_table_would_give() {
-    let server = Server::start().await;
+    let server = Server::start();
     let stream = Stream::new(&server.config).expect("a stream");
     let seed = fastrand::u64(..);
     let mut model = Model::new(seed);
@@ -347,7 +339,7 @@ async fn every_window_has_the_rows_that_a_table_would_give() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_entry_of_ours_is_not_taken_for_one() {
-    let server = Server::start().await;
+    let server = Server::start();
     let mut connection = Stream::new(&server.config)
         .expect("a stream")
         .redis()
@@ -369,4 +361,27 @@ async fn what_is_no_entry_of_ours_is_not_taken_for_one() {
         error.contains("{test}:feed") && error.contains("--stream"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_has_forgotten_the_script_appends_in_order() {
+    let server = Server::start();
+    let stream = Stream::new(&server.config).expect("a stream");
+    let mut connection = stream.redis().connect().await.expect("it answers");
+    let mut end: Option<Cursor> = None;
+    for round in 0..500 {
+        let () = redis::cmd("SCRIPT")
+            .arg(&["FLUSH", "SYNC"])
+            .query_async(&mut connection)
+            .await
+            .expect("it forgets");
+        let entries = [1, 2, 3].map(|n| Entry {
+            upto: snapshot(10 * (round + 1) + n),
+            events: Vec::new(),
+            joint: Joint::Whole,
+        });
+        let appended = stream.append(end.as_ref(), &entries, &KEEP).await;
+        assert_eq!(appended.expect("it answers"), Appended::Done, "{round}");
+        end = Some(snapshot(10 * (round + 1) + 3));
+    }
 }

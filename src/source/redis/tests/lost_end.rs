@@ -11,7 +11,7 @@ async fn a_stream_that_has_lost_its_end_is_not_read_again_from_its_beginning() {
         events: vec![Arc::new(event(n as i64, n, "a"))],
         joint: Joint::Whole,
     };
-    let server = Server::start().await;
+    let server = Server::start();
     let stream = Stream::new(&server.config).expect("a stream");
     let mut connection = stream.redis().connect().await.expect("it answers");
     let mut first = entry(10);
