@@ -1,5 +1,6 @@
 //! From a schema file.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use super::support::temp_dir;
@@ -80,6 +81,7 @@ fn names_do_not_become_code() {
 "" = "number"
 "größe" = "number"
 "\u202Etxet" = "'\u2028'"
+"\u3164" = "number"
 class = "boolean"
 "1" = "null"
 __proto__ = "number"
@@ -89,7 +91,7 @@ __proto__ = "number"
     let uses = r#"
 import type { Events } from "./feed.js";
 export const value: Events['a"b'] = {
-  "x`${1}`": "s", "*/ evil(); /*": "'", "new\nline": "${x}`\\", "": 1, größe: 2, "\u202Etxet": "\u2028", class: true,
+  "x`${1}`": "s", "*/ evil(); /*": "'", "new\nline": "${x}`\\", "": 1, größe: 2, "\u202Etxet": "\u2028", "\u3164": 4, class: true,
   "1": null, ["__proto__"]: 3,
 };
 "#;
@@ -98,10 +100,28 @@ export const value: Events['a"b'] = {
     let text = generated(folder.path(), &["feed.toml"]);
     assert_eq!(text.matches("\nexport ").count(), 2, "{text}");
     assert!(
-        text.is_ascii() || !text.contains(['\u{202e}', '\u{2028}']),
+        !text.contains(['\u{202e}', '\u{2028}', '\u{3164}']),
         "{text}"
     );
     let project = project(&[("feed.ts", &text), ("uses.ts", uses)]);
+    compile(&project);
+    assert_formatted(&project, "feed.ts");
+}
+
+/// Lines are broken by the columns that they take, of which most characters of East Asia take two.
+#[test]
+fn names_are_as_wide_as_editors_show_them() {
+    let mut schema = String::from("[events.\"task.created\"]\n");
+    for c in ['a', 'é', 'ж', 'ﾀ', '課', '한', 'ａ', '𠮷'] {
+        for n in 20..80 {
+            let name = c.to_string().repeat(n);
+            writeln!(schema, "\"{name}\" = \"boolean | number | null\"").expect("it is memory");
+        }
+    }
+    let folder = temp_dir();
+    fs::write(folder.path().join("feed.toml"), schema).expect("the folder is ours");
+    let text = generated(folder.path(), &["feed.toml"]);
+    let project = project(&[("feed.ts", &text)]);
     compile(&project);
     assert_formatted(&project, "feed.ts");
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::model::{ChannelKind, Feed, Member, Type};
 
-/// Longest line, in characters, where it can be broken.
+/// Longest line, in columns, where it can be broken.
 const WIDTH: usize = 80;
 
 /// How every generated file begins.
@@ -81,9 +83,9 @@ fn on_channel(kind: &ChannelKind, feed: &Feed) -> Type {
 /// A type behind a colon or an equals sign, with its semicolon.
 fn place(out: &mut String, indent: usize, of: &Type) {
     let column = out.len() - out.rfind('\n').map_or(0, |end| end + 1);
-    let before = out[out.len() - column..].chars().count();
+    let before = columns(&out[out.len() - column..]);
     match inline(of) {
-        Some(text) if before + text.chars().count() + 2 <= WIDTH => {
+        Some(text) if before + columns(&text) + 2 <= WIDTH => {
             let _ = writeln!(out, " {text};");
         }
         _ => {
@@ -97,6 +99,11 @@ fn place(out: &mut String, indent: usize, of: &Type) {
             out.push_str(";\n");
         }
     }
+}
+
+/// How wide the text is as editors show it, and as formatters count: some characters take two columns, some none.
+fn columns(text: &str) -> usize {
+    text.chars().filter_map(|c| c.width()).sum()
 }
 
 /// The type on one line, if it can be.
@@ -170,7 +177,7 @@ fn union(out: &mut String, indent: usize, of: &Type) {
     for one in all {
         let _ = write!(out, "\n{:indent$}| ", "");
         match inline(one) {
-            Some(text) if indent + 2 + text.chars().count() <= WIDTH => out.push_str(&text),
+            Some(text) if indent + 2 + columns(&text) <= WIDTH => out.push_str(&text),
             _ => spread(out, indent + 2, one),
         }
     }
@@ -264,5 +271,7 @@ fn quoted(text: &str) -> String {
 
 /// Whether a character is seen as what it is, and does not change how others are read.
 fn is_shown(c: char) -> bool {
-    c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric()
+    // Letters that are blank: what Korean uses where a part of a syllable is missing.
+    let is_filler = matches!(c, '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}');
+    c == ' ' || c.is_ascii_graphic() || (c.is_alphanumeric() && !is_filler)
 }
