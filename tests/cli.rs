@@ -196,7 +196,7 @@ async fn sqlite_files_that_cannot_be_used_are_named() {
         (
             &["serve", "--migrate", "check"],
             "foreign.db",
-            &["10 of 10 migrations"],
+            &["11 of 11 migrations"],
         ),
         (
             &["serve", "--migrate", "check"],
@@ -331,12 +331,12 @@ async fn postgres_that_cannot_be_used_is_named() {
         (
             &["serve", "--migrate", "check"],
             &foreign.url,
-            &["10 of 10 migrations", "rowcast migrate"],
+            &["11 of 11 migrations", "rowcast migrate"],
         ),
         (
             &["migrate", "--check"],
             &foreign.url,
-            &["10 of 10 migrations", "rowcast migrate"],
+            &["11 of 11 migrations", "rowcast migrate"],
         ),
     ] {
         let mut command = rowcast(arguments);

@@ -216,11 +216,11 @@ impl Of<'_> {
         } else {
             value.clone()
         };
+        // Numbers, texts and blobs are told apart by how they sort, which takes no call of a function; + is for no affinity.
         format!(
-            "CASE typeof({value}) WHEN 'text' THEN CASE WHEN length({value}) <= {VALUE_MAX} THEN {text} END \
-             WHEN 'blob' THEN CASE WHEN length({value}) <= {VALUE_MAX} THEN lower(hex({value})) END \
-             WHEN 'real' THEN CASE {value} WHEN 9e999 THEN 'Infinity' WHEN -9e999 THEN '-Infinity' ELSE {value} END \
-             ELSE {value} END"
+            "CASE WHEN +{value} < '' COLLATE BINARY THEN CASE {value} WHEN 9e999 THEN 'Infinity' WHEN -9e999 THEN '-Infinity' ELSE {value} END \
+             WHEN +{value} < x'' COLLATE BINARY THEN CASE WHEN length({value}) <= {VALUE_MAX} THEN {text} END \
+             WHEN length({value}) <= {VALUE_MAX} THEN lower(hex({value})) END"
         )
     }
 }
