@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{try_join, try_join_all};
+use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamRangeReply, StreamReadReply};
-use redis::{AsyncTypedCommands as _, Script};
+use redis::{AsyncTypedCommands as _, ErrorKind, Script, ServerErrorKind};
 
 use super::commands::wakes;
 use super::connection::Redis;
@@ -21,6 +21,9 @@ const BLOCK_MS: usize = 1000;
 
 /// Entries that are under way at once: as many as are certain to be sent in their order.
 const APPENDED_TOGETHER: usize = 16;
+
+/// What a Redis says that does not know a script.
+const UNKNOWN: ErrorKind = ErrorKind::Server(ServerErrorKind::NoScript);
 
 /// What is heard where the lead of relays gets free.
 const LEAD: &str = "lead";
@@ -100,9 +103,10 @@ impl Stream {
         let calls: Vec<_> = entries
             .iter()
             .map(|entry| {
-                let mut call = self.append.prepare_invoke();
                 let upto = entry.upto.to_full_text();
-                call.key(&self.feed).arg(&at).arg(keep_ms).arg(&upto);
+                let mut call = redis::cmd("EVALSHA");
+                call.arg(self.append.get_hash()).arg(1).arg(&self.feed);
+                call.arg(&at).arg(keep_ms).arg(&upto);
                 call.arg(entry.joint.word()).arg(encode(&entry.events));
                 at = upto;
                 call
@@ -111,27 +115,31 @@ impl Stream {
         let is_appended: bool = self
             .redis
             .with("append to the stream", async |connection| {
-                // One behind the other, without a wait for the answers: each begins where the one before ends, or is not appended.
-                // A Redis that does not know the script is to learn it first: the driver sends what has failed for that again,
-                // in no order.
-                for calls in calls.chunks(APPENDED_TOGETHER) {
-                    let load = async {
-                        match calls {
-                            [_] => Ok(()),
-                            _ => self
-                                .append
-                                .load_async(&mut connection.clone())
-                                .await
-                                .map(drop),
-                        }
-                    };
-                    let calls = calls.iter().map(|call| {
+                let mut rest = &calls[..];
+                let mut is_taught = false;
+                while !rest.is_empty() {
+                    // One behind the other, without a wait for the answers: each begins where the one before ends, or is not
+                    // appended.
+                    let together = rest.iter().take(APPENDED_TOGETHER).map(|call| {
                         let mut connection = connection.clone();
-                        async move { call.invoke_async::<bool>(&mut connection).await }
+                        async move { call.query_async::<bool>(&mut connection).await }
                     });
-                    let ((), appended) = try_join(load, try_join_all(calls)).await?;
-                    if appended.contains(&false) {
-                        return Ok(false);
+                    let answers = join_all(together).await;
+                    let done = answers
+                        .iter()
+                        .take_while(|answer| matches!(answer, Ok(true)));
+                    let done = done.count();
+                    rest = &rest[done..];
+                    match answers.into_iter().nth(done) {
+                        None => {}
+                        Some(Ok(_)) => return Ok(false),
+                        // It is new, or was told to forget. Not by the driver, which would send those that failed for this
+                        // again in no order.
+                        Some(Err(error)) if error.kind() == UNKNOWN && !is_taught => {
+                            self.append.load_async(connection).await?;
+                            is_taught = true;
+                        }
+                        Some(Err(error)) => return Err(error),
                     }
                 }
                 let _: usize = redis::cmd("XTRIM")

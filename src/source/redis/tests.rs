@@ -368,20 +368,46 @@ async fn a_redis_that_has_forgotten_the_script_appends_in_order() {
     let server = Server::start();
     let stream = Stream::new(&server.config).expect("a stream");
     let mut connection = stream.redis().connect().await.expect("it answers");
-    let mut end: Option<Cursor> = None;
-    for round in 0..500 {
+    let mut end = None;
+    for _ in 0..500 {
         let () = redis::cmd("SCRIPT")
             .arg(&["FLUSH", "SYNC"])
             .query_async(&mut connection)
             .await
             .expect("it forgets");
-        let entries = [1, 2, 3].map(|n| Entry {
-            upto: snapshot(10 * (round + 1) + n),
-            events: Vec::new(),
-            joint: Joint::Whole,
-        });
-        let appended = stream.append(end.as_ref(), &entries, &KEEP).await;
-        assert_eq!(appended.expect("it answers"), Appended::Done, "{round}");
-        end = Some(snapshot(10 * (round + 1) + 3));
+        end = Some(append_three(&stream, end).await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_is_taught_the_script_once() {
+    let server = Server::start();
+    let stream = Stream::new(&server.config).expect("a stream");
+    let mut end = None;
+    for _ in 0..20 {
+        end = Some(append_three(&stream, end).await);
+    }
+    let mut connection = stream.redis().connect().await.expect("it answers");
+    let said: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(&mut connection)
+        .await
+        .expect("it tells");
+    assert!(said.contains("cmdstat_script|load:calls=1,"), "{said}");
+    // Three more than came in: those that failed as it was not known.
+    assert!(said.contains("cmdstat_evalsha:calls=63,"), "{said}");
+}
+
+/// Appends three entries behind the end, and gives where the stream ends now.
+async fn append_three(stream: &Stream, end: Option<u64>) -> u64 {
+    let at = end.unwrap_or(10);
+    let entries = [1, 2, 3].map(|n| Entry {
+        upto: snapshot(at + n),
+        events: Vec::new(),
+        joint: Joint::Whole,
+    });
+    let from = end.map(snapshot);
+    let appended = stream.append(from.as_ref(), &entries, &KEEP).await;
+    assert_eq!(appended.expect("it answers"), Appended::Done, "{at}");
+    at + 3
 }
