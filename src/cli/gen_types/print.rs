@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use unicode_width::UnicodeWidthChar as _;
+use unicode_width::UnicodeWidthChar;
 
 use super::model::{ChannelKind, Feed, Member, Type};
 
@@ -103,7 +103,7 @@ fn place(out: &mut String, indent: usize, of: &Type) {
 
 /// How wide the text is as editors show it, and as formatters count: some characters take two columns, some none.
 fn columns(text: &str) -> usize {
-    text.chars().filter_map(|c| c.width()).sum()
+    text.chars().filter_map(char::width).sum()
 }
 
 /// The type on one line, if it can be.
