@@ -50,6 +50,62 @@ async fn the_rule_for_channels_allows_what_the_first_one_did() {
     assert_eq!(counts[2], 0, "{rule}");
 }
 
+/// The same for SQLite's rules, of which a later migration replaced the text: the table it leaves takes the rows that the
+/// first one takes, and no others.
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_of_sqlite_allow_what_the_first_ones_did() {
+    let database = Database::sqlite().await;
+    database.open().await;
+    let mut owner = database.connect().await;
+    let now = "SELECT sql FROM sqlite_master WHERE name = 'events'";
+    let now = owner.texts(now).await.remove(0);
+    let first = include_str!("../migrations/sqlite/0001_create_events.sql");
+    let first = &first[first
+        .find("CREATE TABLE events (")
+        .expect("it is made there")..];
+    let first = first[..first.find(';').expect("it ends")].to_owned();
+    assert_ne!(now, first, "a later migration has replaced it");
+    let texts = "WITH RECURSIVE c (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < 1000)
+        SELECT t || f FROM (SELECT char(i) AS t FROM c),
+             (SELECT '' AS f UNION ALL SELECT 'b' UNION ALL SELECT ' ' UNION ALL SELECT '{}')
+        UNION SELECT f || t FROM (SELECT char(i) AS t FROM c),
+             (SELECT 'a' AS f UNION ALL SELECT '{}' UNION ALL SELECT '[1,' UNION ALL SELECT 'null')
+        UNION SELECT '\"' || char(i) || '\"' FROM c
+        UNION SELECT replace(hex(zeroblob(i)), '0', 'x') FROM c WHERE i BETWEEN 95 AND 105
+        UNION SELECT '' UNION SELECT '{}' || char(0) || '{}' UNION SELECT '{\"größe\":\"' || char(0) || '\"}'";
+    owner
+        .run(&format!(
+            "{}; CREATE TEMP TABLE texts AS SELECT t FROM (SELECT NULL AS t UNION ALL SELECT * FROM ({texts}))",
+            first.replacen("events", "first_events", 1)
+        ))
+        .await;
+    for table in ["events", "first_events"] {
+        for columns in [
+            "'a', t, '{}', NULL",
+            "'a', 'b', t, NULL",
+            "'a', 'b', '{}', t",
+        ] {
+            owner
+                .run(&format!(
+                    "INSERT OR IGNORE INTO {table} (channel, type, payload, previous) SELECT {columns} FROM texts"
+                ))
+                .await;
+        }
+    }
+    let rows = |table: &str| format!("SELECT type, payload, previous FROM {table}");
+    let (now, first) = (rows("events"), rows("first_events"));
+    let counts = owner
+        .numbers(&format!(
+            "SELECT count(*) FROM texts UNION ALL SELECT count(*) FROM ({first})
+             UNION ALL SELECT count(*) FROM ({first} EXCEPT {now})
+             UNION ALL SELECT count(*) FROM ({now} EXCEPT {first})"
+        ))
+        .await;
+    assert!(counts[0] > 8000 && counts[1] > 3000, "{counts:?}");
+    assert_eq!(counts[2..], [0, 0]);
+}
+
 async fn two_servers_start_at_once(database: Database) {
     start_at_once(2, &database).await;
 }
