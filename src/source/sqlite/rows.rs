@@ -109,14 +109,15 @@ pub(super) async fn find(
     wanted: &Wanted,
 ) -> Result<Vec<i64>, Error> {
     // CROSS JOIN is how SQLite is told which table is first, and + that a condition is not to be looked up by: it would
-    // read all rows of the window for every range.
+    // read all rows of the window for every range. A name has no space, but the index of names needs to be told: it leaves
+    // rows on several channels out.
     sqlx::query_scalar!(
         r#"SELECT e.id AS "id!: i64" FROM json_each(?3) n CROSS JOIN events e ON e.channel = n.value
-            WHERE e.id > ?1 AND e.id <= ?2
+            WHERE instr(e.channel, ' ') = 0 AND e.id > ?1 AND e.id <= ?2
            UNION
            SELECT e.id FROM json_each(?4) r
             CROSS JOIN events e ON e.channel >= r.value ->> 0 AND e.channel < r.value ->> 1
-            WHERE +e.id > ?1 AND +e.id <= ?2
+            WHERE instr(e.channel, ' ') = 0 AND +e.id > ?1 AND +e.id <= ?2
            UNION
            SELECT e.id FROM events e WHERE instr(e.channel, ' ') > 0 AND e.id > ?1 AND e.id <= ?2
             ORDER BY 1 LIMIT ?5"#,
