@@ -196,7 +196,7 @@ async fn sqlite_files_that_cannot_be_used_are_named() {
         (
             &["serve", "--migrate", "check"],
             "foreign.db",
-            &["11 of 11 migrations"],
+            &["12 of 12 migrations"],
         ),
         (
             &["serve", "--migrate", "check"],
@@ -331,12 +331,12 @@ async fn postgres_that_cannot_be_used_is_named() {
         (
             &["serve", "--migrate", "check"],
             &foreign.url,
-            &["11 of 11 migrations", "rowcast migrate"],
+            &["12 of 12 migrations", "rowcast migrate"],
         ),
         (
             &["migrate", "--check"],
             &foreign.url,
-            &["11 of 11 migrations", "rowcast migrate"],
+            &["12 of 12 migrations", "rowcast migrate"],
         ),
     ] {
         let mut command = rowcast(arguments);

@@ -50,6 +50,7 @@ mod cases {
         a_client_sees_what_plain_sql_changes,
         each_change_is_one_event,
         a_row_that_moves_is_on_both_channels,
+        names_stand_in_the_order_that_was_said,
         what_is_no_part_of_a_name_leaves_its_channel_out,
         names_may_be_hostile,
         rolled_back_is_never_said,
@@ -206,6 +207,55 @@ mod run {
         assert_eq!(
             told(&take(&mut writer).await),
             ["task.updated 1 on tasks user:bob user:ann project:8"]
+        );
+    }
+
+    /// Also before and behind one that every row is on, and where names of other columns, of other types, may be the same.
+    pub async fn names_stand_in_the_order_that_was_said(database: &Database) {
+        let kind = if database.url.starts_with("sqlite") {
+            "text"
+        } else {
+            "uuid"
+        };
+        let table =
+            format!("CREATE TABLE tasks (id bigint PRIMARY KEY, project_id bigint, token {kind})");
+        let mut writer = with_table(database, &table).await;
+        let mut attach = vec!["attach", "tasks", "--apply", "--include", "token"];
+        for name in [
+            "{project_id}",
+            "{id}",
+            "project:{project_id}",
+            "tasks",
+            "{token}",
+            "tasks:{id}",
+        ] {
+            attach.extend(["--channel", name]);
+        }
+        rowcast(database, &attach, 0);
+        let token = "5b0e7c1e-8c1a-4f0e-9f53-0c7a7a1f3f10";
+        writer
+            .run(&format!(
+                "INSERT INTO tasks VALUES (1, 7, '{token}'); INSERT INTO tasks VALUES (2, 2, NULL); \
+                 INSERT INTO tasks VALUES (3, NULL, NULL)"
+            ))
+            .await;
+        writer
+            .run("UPDATE tasks SET token = NULL WHERE id = 1; UPDATE tasks SET project_id = 3 WHERE id = 3")
+            .await;
+        let channels: Vec<_> = take(&mut writer)
+            .await
+            .into_iter()
+            .map(|row| row.channel)
+            .collect();
+        assert_eq!(
+            channels,
+            [
+                format!("7 1 project:7 tasks {token} tasks:1"),
+                "2 project:2 tasks tasks:2".to_owned(),
+                "3 tasks tasks:3".to_owned(),
+                format!("7 1 project:7 tasks tasks:1 {token}"),
+                "3 project:3 tasks tasks:3".to_owned(),
+            ]
         );
     }
 

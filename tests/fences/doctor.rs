@@ -56,10 +56,24 @@ async fn each_fault_is_named_with_what_to_do() {
     expect(&["migrate"], &url, 0, &[]);
     for (fault, remedy, code, words) in [
         (
-            "DROP INDEX events_xid_id",
-            "CREATE INDEX events_xid_id ON events (xid, id)",
+            "DROP INDEX events_one_channel",
+            "CREATE INDEX events_one_channel ON events (xid, id) WHERE (position(' ' IN channel) > 0) IS NOT TRUE",
             1,
-            &["no valid index by xid", "CREATE INDEX CONCURRENTLY"][..],
+            &[
+                "no valid index by xid of rows on one channel",
+                "CREATE INDEX CONCURRENTLY",
+                "1 problem",
+            ][..],
+        ),
+        (
+            "DROP INDEX events_several_channels",
+            "CREATE INDEX events_several_channels ON events (xid, id)",
+            1,
+            &[
+                "no valid index by xid of rows on several channels",
+                "CREATE INDEX CONCURRENTLY",
+                "1 problem",
+            ],
         ),
         (
             "ALTER TABLE events DISABLE TRIGGER rowcast_wake",

@@ -135,7 +135,10 @@ async fn a_window_of_a_large_table_is_read_by_its_index() {
             })
             .await;
             assert!(
-                plan.contains("events_xid_id") && !plan.contains("Seq Scan on events"),
+                ["events_one_channel", "events_several_channels"]
+                    .iter()
+                    .all(|index| plan.contains(index))
+                    && !plan.contains("Seq Scan on events"),
                 "{fill}\n{statistics}\n{plan}"
             );
             // Whatever the index was used for, the table's other rows were not read.
@@ -208,7 +211,7 @@ async fn rows_on_channels_of_a_large_table_are_found_by_their_index() {
             for index in [
                 "events_channel_xid_id",
                 "events_several_channels",
-                "events_xid_id",
+                "events_one_channel",
             ] {
                 assert!(plan.contains(index), "{index}\n{plan}");
             }

@@ -1,6 +1,8 @@
 //! Channels of captured rows: templates over columns, and the SQL that makes of a row the names it is on. A value that is no
 //! legal part of a name leaves its channel out; it never makes a statement fail.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::event::{CHANNEL_BYTES_MAX, CHANNELS_BYTES_MAX, Channel};
@@ -123,6 +125,10 @@ pub(in crate::source) trait Dialect {
     fn text_of(&self, row: &str, column: &str) -> String;
     /// Whether a text, an expression, can be part of a name.
     fn is_part(&self, text: &str) -> String;
+    /// How many bytes a text, an expression, has at most, where it can always be part of a name.
+    fn part_bytes_max(&self, _text: &str) -> Option<usize> {
+        None
+    }
     /// The length of a text, an expression.
     fn bytes(&self, text: &str) -> String;
     /// Whether two values differ; NULL differs from all others.
@@ -145,6 +151,8 @@ pub(in crate::source) fn of_row(
         return dialect.join_distinct(&names, CHANNELS_BYTES_MAX);
     }
     let mut distinct = Vec::new();
+    // One that every row is on, by its place among them: the others can be put before and behind it.
+    let mut sure = None;
     for (n, template) in templates.iter().enumerate() {
         let before = || templates[..n].iter().enumerate();
         if before().any(|(_, other)| other == template) {
@@ -155,6 +163,9 @@ pub(in crate::source) fn of_row(
             .map(|(m, _)| dialect.differ(&names[n], &names[m]))
             .collect();
         distinct.push(if conditions.is_empty() {
+            if template.is_fixed() {
+                sure = Some(distinct.len());
+            }
             names[n].clone()
         } else {
             format!(
@@ -164,7 +175,18 @@ pub(in crate::source) fn of_row(
             )
         });
     }
-    dialect.join(&distinct)
+    let Some(sure) = sure else {
+        return dialect.join(&distinct);
+    };
+    let joined = distinct
+        .iter()
+        .enumerate()
+        .map(|(n, name)| match n.cmp(&sure) {
+            Ordering::Less => format!("coalesce({name} || ' ', '')"),
+            Ordering::Equal => name.clone(),
+            Ordering::Greater => format!("coalesce(' ' || {name}, '')"),
+        });
+    joined.collect::<Vec<_>>().join(" || ")
 }
 
 /// The channels of a row that was changed: those it is on, and those it was on.
@@ -209,6 +231,18 @@ fn name(dialect: &impl Dialect, template: &Template, row: &str) -> String {
         })
         .collect();
     let whole = pieces.join(" || ");
+    let bytes_max = template
+        .pieces
+        .iter()
+        .zip(&pieces)
+        .map(|(piece, text)| match piece {
+            Piece::Text(text) => Some(text.len()),
+            Piece::Column(_) => dialect.part_bytes_max(text),
+        });
+    let bytes_max: Option<usize> = bytes_max.sum();
+    if bytes_max.is_some_and(|bytes| bytes <= CHANNEL_BYTES_MAX) {
+        return whole;
+    }
     let mut conditions: Vec<_> = template
         .columns()
         .map(|column| dialect.is_part(&dialect.text_of(row, column)))

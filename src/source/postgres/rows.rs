@@ -62,11 +62,16 @@ pub(super) fn all<'a>(
     // table. A plain join on e.xid = o.xid does so too where it is unknown, or known, that few transactions wrote many
     // rows: OFFSET 0 makes it one look for every transaction that was in flight, and BETWEEN, which means the same as =,
     // makes the index the way to look.
+    //
+    // Rows on several channels are in one index, all others in another. Of any row, be its channel NULL, one of the two
+    // conditions holds; they have to be told as they are where the indexes are made.
     sqlx::query_as!(
         TableRow,
         r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
+           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
+                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0),
            w AS (
-             SELECT e.* FROM events e
+             SELECT e.* FROM r AS e
               WHERE e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s)
                 AND e.xid <  (SELECT pg_snapshot_xmax(cur)  FROM s)
                 AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
@@ -74,7 +79,7 @@ pub(super) fn all<'a>(
              UNION ALL
              SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o
               CROSS JOIN LATERAL (
-                SELECT e.* FROM events e
+                SELECT e.* FROM r AS e
                  WHERE e.xid BETWEEN o.xid AND o.xid
                    AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
                    AND e.id > $3
@@ -125,9 +130,11 @@ pub(super) async fn is_large(
     window: &Frozen,
 ) -> Result<bool, Error> {
     let rows = sqlx::query_scalar!(
-        r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur)
+        r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
+           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
+                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0)
            SELECT count(*) AS "count!" FROM (
-             SELECT FROM events e
+             SELECT FROM r AS e
               WHERE e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s) AND e.xid < (SELECT pg_snapshot_xmax(cur) FROM s)
               LIMIT $3) w"#,
         window.after,
@@ -190,6 +197,8 @@ pub(super) fn some<'a>(
     sqlx::query_as!(
         TableRow,
         r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
+           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
+                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0),
            w AS (
              SELECT e.* FROM unnest($4::text[]) AS n (name)
               CROSS JOIN LATERAL (
@@ -224,7 +233,7 @@ pub(super) fn some<'a>(
              UNION ALL
              SELECT e.* FROM (SELECT pg_snapshot_xip(prev) AS xid FROM s) o
               CROSS JOIN LATERAL (
-                SELECT e.* FROM events e
+                SELECT e.* FROM r AS e
                  WHERE e.xid BETWEEN o.xid AND o.xid
                    AND pg_visible_in_snapshot(e.xid, (SELECT cur FROM s))
                    AND e.id > $3

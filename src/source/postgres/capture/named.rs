@@ -10,13 +10,19 @@ use crate::source::capture::{Definition, Giver, Operation, quote_identifier};
 /// `bigint`, `smallint`, `integer` and `uuid`: their text is that in JSON, and always a legal part of a channel.
 const PLAIN_KINDS: [i64; 4] = [20, 21, 23, 2950];
 
+/// Bytes of the longest text of these, a `uuid`'s.
+const PLAIN_BYTES_MAX: usize = 36;
+
+/// What makes a text of a value of these.
+const TO_TEXT: &str = "::text";
+
 /// What of the rows of a table is named.
 pub(super) struct Named<'a> {
     target: &'a Target<'a>,
     plan: &'a Plan,
     /// The columns that are sent, as jsonb orders them: it finds them in order then, and need not sort.
     sent: Vec<&'a str>,
-    /// Columns for channels and the like of which the text is taken beside the JSON.
+    /// Columns for channels and the like that are taken beside the JSON.
     plain: Vec<(&'a str, i64)>,
 }
 
@@ -108,7 +114,7 @@ impl<'a> Named<'a> {
             giver_of(definition.origin.as_ref(), text),
             json(self.target, "p.j"),
             self.passed("j"),
-            self.texts(row, "j"),
+            self.values(row, "j"),
             self.record(row, "sent"),
         );
         (self.is_fitting(&[]), select)
@@ -167,8 +173,8 @@ impl<'a> Named<'a> {
             json(self.target, "p.n"),
             self.passed("o"),
             self.passed("n"),
-            self.texts("old_row", "o"),
-            self.texts("new_row", "n"),
+            self.values("old_row", "o"),
+            self.values("new_row", "n"),
             pairs.join(" AND "),
             self.record("old_row", "old_sent"),
             self.record("new_row", "new_sent"),
@@ -195,18 +201,19 @@ impl<'a> Named<'a> {
         format!("LATERAL (SELECT {}) AS {name}", columns.join(", "))
     }
 
-    /// The texts of plain columns, behind others: `, new_row."id"::text AS n0`.
-    fn texts(&self, row: &str, letter: &str) -> String {
-        let texts = self.plain.iter().enumerate().map(|(n, (column, _))| {
-            format!(", {row}.{}::text AS {letter}{n}", quote_identifier(column))
-        });
-        texts.collect::<Vec<_>>().concat()
+    /// The values of plain columns, behind others: `, new_row."id" AS n0`.
+    fn values(&self, row: &str, letter: &str) -> String {
+        let values =
+            self.plain.iter().enumerate().map(|(n, (column, _))| {
+                format!(", {row}.{} AS {letter}{n}", quote_identifier(column))
+            });
+        values.collect::<Vec<_>>().concat()
     }
 
     /// The same, one query further out.
     fn passed(&self, letter: &str) -> String {
-        let texts = (0..self.plain.len()).map(|n| format!(", p.{letter}{n}"));
-        texts.collect::<Vec<_>>().concat()
+        let values = (0..self.plain.len()).map(|n| format!(", p.{letter}{n}"));
+        values.collect::<Vec<_>>().concat()
     }
 }
 
@@ -218,7 +225,12 @@ fn giver_of(given: Option<&Giver>, text: impl Fn(&str) -> String) -> String {
     }
 }
 
-/// As in `script`, but for the texts of plain columns: `r.n` is the JSON of a row, `r.n0` the text of the first.
+/// The value of a plain column of which this is the text; those of others are in parentheses.
+fn value_of(text: &str) -> Option<&str> {
+    text.strip_prefix("r.").and(text.strip_suffix(TO_TEXT))
+}
+
+/// As in `script`, but for plain columns: `r.n` is the JSON of a row, `r.n0` the value of the first.
 impl Dialect for Named<'_> {
     fn literal(&self, text: &str) -> String {
         Postgres.literal(text)
@@ -228,24 +240,33 @@ impl Dialect for Named<'_> {
         let place = self.plain.iter().position(|(name, _)| *name == column);
         place.map_or_else(
             || Postgres.text_of(row, column),
-            |place| format!("{row}{place}"),
+            |place| format!("{row}{place}{TO_TEXT}"),
         )
     }
 
     fn is_part(&self, text: &str) -> String {
-        // Those of others are in parentheses.
-        if text.starts_with("r.") {
+        if value_of(text).is_some() {
             return "true".to_owned();
         }
         Postgres.is_part(text)
+    }
+
+    fn part_bytes_max(&self, text: &str) -> Option<usize> {
+        value_of(text).map(|_| PLAIN_BYTES_MAX)
     }
 
     fn bytes(&self, text: &str) -> String {
         Postgres.bytes(text)
     }
 
+    /// Two values of a column need no text to be compared.
     fn differ(&self, a: &str, b: &str) -> String {
-        Postgres.differ(a, b)
+        match (value_of(a), value_of(b)) {
+            (Some(a), Some(b)) if a.replacen(".n", ".o", 1) == b.replacen(".n", ".o", 1) => {
+                Postgres.differ(a, b)
+            }
+            _ => Postgres.differ(a, b),
+        }
     }
 
     fn join(&self, names: &[String]) -> String {

@@ -204,11 +204,15 @@ impl Examination {
     }
 
     async fn indexes(&mut self) -> Result<(), Error> {
+        // An index of all rows would do, too.
         let row = sqlx::query!(
-            r#"SELECT (SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('events')) AS "table!",
-                      EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = 'xid'
-                               WHERE i.indrelid = to_regclass('events') AND i.indkey[0] = a.attnum
-                                 AND i.indisvalid AND i.indpred IS NULL) AS "indexed!""#
+            r#"WITH by_xid AS (
+                 SELECT pg_get_expr(i.indpred, i.indrelid) AS rows FROM pg_index i
+                   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attname = 'xid'
+                  WHERE i.indrelid = to_regclass('events') AND i.indkey[0] = a.attnum AND i.indisvalid)
+               SELECT (SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass('events')) AS "table!",
+                      EXISTS (SELECT FROM by_xid WHERE rows IS NULL OR rows ~* 'position.* IS NOT TRUE') AS "one!",
+                      EXISTS (SELECT FROM by_xid WHERE rows IS NULL OR rows ~* 'position.* > 0\)$') AS "several!""#
         )
         .fetch_one(&mut self.connection)
         .await
@@ -218,13 +222,29 @@ impl Examination {
                 "events is a view",
                 "see to it that its table has an index that begins with xid: every look reads by it",
             ));
-        } else if row.indexed {
-            self.found(Finding::fine("events has its index by xid"));
-        } else {
-            self.found(Finding::problem(
-                "events has no valid index by xid: every look reads the whole table",
-                "CREATE INDEX CONCURRENTLY events_xid_id ON events (xid, id)",
-            ));
+            return Ok(());
+        }
+        for (indexed, rows, remedy) in [
+            (
+                row.one,
+                "rows on one channel",
+                "CREATE INDEX CONCURRENTLY events_one_channel ON events (xid, id) WHERE (position(' ' IN channel) > 0) IS NOT TRUE",
+            ),
+            (
+                row.several,
+                "rows on several channels",
+                "CREATE INDEX CONCURRENTLY events_several_channels ON events (xid, id) WHERE position(' ' IN channel) > 0",
+            ),
+        ] {
+            if !indexed {
+                self.found(Finding::problem(
+                    format!("events has no valid index by xid of {rows}: every look reads the whole table"),
+                    remedy,
+                ));
+            }
+        }
+        if row.one && row.several {
+            self.found(Finding::fine("events has its indexes by xid"));
         }
         Ok(())
     }

@@ -19,9 +19,16 @@ pub(in crate::source::postgres) async fn refuse_rows_from_the_future(
 ) -> Result<(), Error> {
     // A row that the statement sees is of a transaction before the end of its snapshot, or not of this cluster.
     let row = sqlx::query!(
-        r#"SELECT xid::text AS "xid!", pg_snapshot_xmax(pg_current_snapshot())::text AS "next!"
-             FROM events WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
-            ORDER BY events.xid DESC, id DESC LIMIT 1"#
+        r#"WITH last AS (
+             (SELECT xid FROM events
+               WHERE (position(' ' IN channel) > 0) IS NOT TRUE AND xid >= pg_snapshot_xmax(pg_current_snapshot())
+               ORDER BY xid DESC, id DESC LIMIT 1)
+             UNION ALL
+             (SELECT xid FROM events
+               WHERE position(' ' IN channel) > 0 AND xid >= pg_snapshot_xmax(pg_current_snapshot())
+               ORDER BY xid DESC, id DESC LIMIT 1))
+           SELECT xid::text AS "xid!", pg_snapshot_xmax(pg_current_snapshot())::text AS "next!"
+             FROM last ORDER BY last.xid DESC LIMIT 1"#
     )
     .fetch_optional(connection)
     .await
@@ -42,9 +49,11 @@ impl Examination {
         progress: Progress<'_>,
     ) -> Result<(), Error> {
         let row = sqlx::query!(
-            r#"SELECT count(*) AS "rows!", max(xid::text::numeric)::text AS newest,
+            r#"WITH r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
+                                           UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0)
+               SELECT count(*) AS "rows!", max(xid::text::numeric)::text AS newest,
                       pg_snapshot_xmax(pg_current_snapshot())::text AS "next!"
-                 FROM events WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"#
+                 FROM r WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"#
         )
         .fetch_one(&mut self.connection)
         .await
@@ -74,9 +83,11 @@ impl Examination {
             // lowest first: their numbers come up first. '3' is the first transaction id there is, so it is before
             // every position.
             let batch = sqlx::query!(
-                "UPDATE events SET xid = '3'
+                "WITH r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
+                                             UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0)
+                 UPDATE events SET xid = '3'
                   WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
-                    AND id = ANY(ARRAY(SELECT id FROM events WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+                    AND id = ANY(ARRAY(SELECT id FROM r WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
                                         ORDER BY xid, id LIMIT $1))",
                 REPAIR_ROWS
             )
