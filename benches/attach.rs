@@ -1,6 +1,7 @@
 //! What capture costs: statements that change 100,000 of 1,000,000 rows, with the triggers of `rowcast attach` and without,
 //! by turns, each after a VACUUM and a checkpoint. `cargo bench --bench attach`; behind `--`, `sqlite` or `postgres` picks the
-//! database, a number that of rounds, and `narrow` a table of few columns and one index instead of four.
+//! database, a number that of rounds, and `narrow` a table of few columns and one index instead of four. With `stock` Postgres is
+//! as it comes, instead of holding all it needs in memory, with `work_mem` sessions have 64 MB of their own.
 //!
 //! It is all in the database, so how rowcast was built does not matter. Others who use the machine do: the figure that
 //! counts is the median of the rounds, each with and without one right after the other. The first round is not counted: the
@@ -36,9 +37,14 @@ fn main() {
         .expect("a runtime");
     if !has("sqlite") {
         runtime.block_on(async {
-            let server = Postgres::start_with(
-                "shared_buffers = 1GB\nmax_wal_size = 8GB\nmax_prepared_transactions = 0\nautovacuum = off",
-            );
+            let mut settings = "max_prepared_transactions = 0\nautovacuum = off".to_owned();
+            if !has("stock") {
+                settings += "\nshared_buffers = 1GB\nmax_wal_size = 8GB";
+            }
+            if has("work_mem") {
+                settings += "\nwork_mem = 64MB";
+            }
+            let server = Postgres::start_with(&settings);
             let database = Database::on(&server).await;
             measure("postgres", &database, rounds, has("narrow")).await;
         });
