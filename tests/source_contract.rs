@@ -550,7 +550,9 @@ async fn rows_without_a_value_are_reported_and_stop_nothing(database: Database) 
                 .run(
                     "ALTER TABLE events RENAME TO kept;
                      CREATE TABLE loose (LIKE kept INCLUDING IDENTITY INCLUDING DEFAULTS);
-                     ALTER TABLE loose ALTER channel DROP NOT NULL, ALTER type DROP NOT NULL,
+                     CREATE TYPE channels AS ENUM ('t');
+                     ALTER TABLE loose ALTER channel DROP NOT NULL, ALTER channel TYPE channels USING NULL,
+                         ALTER type DROP NOT NULL,
                          ALTER payload DROP NOT NULL, ALTER created_at DROP NOT NULL;
                      CREATE VIEW events AS SELECT * FROM loose",
                 )

@@ -64,12 +64,12 @@ pub(super) fn all<'a>(
     // makes the index the way to look.
     //
     // Rows on several channels are in one index, all others in another. Of any row, be its channel NULL, one of the two
-    // conditions holds; they have to be told as they are where the indexes are made.
+    // conditions holds; they have to be told as they are where the indexes are made (a cast of what is a text is nothing).
     sqlx::query_as!(
         TableRow,
         r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
-           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
-                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0),
+           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel::text) > 0) IS NOT TRUE
+                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel::text) > 0),
            w AS (
              SELECT e.* FROM r AS e
               WHERE e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s)
@@ -131,8 +131,8 @@ pub(super) async fn is_large(
 ) -> Result<bool, Error> {
     let rows = sqlx::query_scalar!(
         r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
-           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
-                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0)
+           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel::text) > 0) IS NOT TRUE
+                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel::text) > 0)
            SELECT count(*) AS "count!" FROM (
              SELECT FROM r AS e
               WHERE e.xid >= (SELECT pg_snapshot_xmax(prev) FROM s) AND e.xid < (SELECT pg_snapshot_xmax(cur) FROM s)
@@ -197,8 +197,8 @@ pub(super) fn some<'a>(
     sqlx::query_as!(
         TableRow,
         r#"WITH s AS MATERIALIZED (SELECT $1::text::pg_snapshot AS prev, $2::text::pg_snapshot AS cur),
-           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
-                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0),
+           r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel::text) > 0) IS NOT TRUE
+                                  UNION ALL SELECT * FROM events WHERE position(' ' IN channel::text) > 0),
            w AS (
              SELECT e.* FROM unnest($4::text[]) AS n (name)
               CROSS JOIN LATERAL (

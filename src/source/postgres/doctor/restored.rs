@@ -21,11 +21,11 @@ pub(in crate::source::postgres) async fn refuse_rows_from_the_future(
     let row = sqlx::query!(
         r#"WITH last AS (
              (SELECT xid FROM events
-               WHERE (position(' ' IN channel) > 0) IS NOT TRUE AND xid >= pg_snapshot_xmax(pg_current_snapshot())
+               WHERE (position(' ' IN channel::text) > 0) IS NOT TRUE AND xid >= pg_snapshot_xmax(pg_current_snapshot())
                ORDER BY xid DESC, id DESC LIMIT 1)
              UNION ALL
              (SELECT xid FROM events
-               WHERE position(' ' IN channel) > 0 AND xid >= pg_snapshot_xmax(pg_current_snapshot())
+               WHERE position(' ' IN channel::text) > 0 AND xid >= pg_snapshot_xmax(pg_current_snapshot())
                ORDER BY xid DESC, id DESC LIMIT 1))
            SELECT xid::text AS "xid!", pg_snapshot_xmax(pg_current_snapshot())::text AS "next!"
              FROM last ORDER BY last.xid DESC LIMIT 1"#
@@ -49,8 +49,8 @@ impl Examination {
         progress: Progress<'_>,
     ) -> Result<(), Error> {
         let row = sqlx::query!(
-            r#"WITH r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
-                                           UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0)
+            r#"WITH r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel::text) > 0) IS NOT TRUE
+                                           UNION ALL SELECT * FROM events WHERE position(' ' IN channel::text) > 0)
                SELECT count(*) AS "rows!", max(xid::text::numeric)::text AS newest,
                       pg_snapshot_xmax(pg_current_snapshot())::text AS "next!"
                  FROM r WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())"#
@@ -83,8 +83,8 @@ impl Examination {
             // lowest first: their numbers come up first. '3' is the first transaction id there is, so it is before
             // every position.
             let batch = sqlx::query!(
-                "WITH r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel) > 0) IS NOT TRUE
-                                             UNION ALL SELECT * FROM events WHERE position(' ' IN channel) > 0)
+                "WITH r AS NOT MATERIALIZED (SELECT * FROM events WHERE (position(' ' IN channel::text) > 0) IS NOT TRUE
+                                             UNION ALL SELECT * FROM events WHERE position(' ' IN channel::text) > 0)
                  UPDATE events SET xid = '3'
                   WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
                     AND id = ANY(ARRAY(SELECT id FROM r WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
